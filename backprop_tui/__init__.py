@@ -1,0 +1,3 @@
+"""Preference tuning on one consumer GPU, in the terminal."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,216 @@
+"""What happened in a run: one frozen value each, one JSON line each, both ways.
+
+Live panels, the headless log, `events.jsonl` and the tests read the same events.
+`t` is seconds since the start of the run. Every number that is not a time is the
+same in a replay on the same machine (float32, CPU).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing:
+    """A stage before the first step: "loading the model", "tokenising 640 pairs"."""
+
+    t: float
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Training is about to take its first step."""
+
+    t: float
+    method: str
+    model: str
+    data: str
+    device: str
+    output: str
+    steps: int
+    train_rows: int
+    heldout_rows: int
+    dropped: dict[str, int]
+    trainable: int  # parameters
+    parameters: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One optimizer step. Rewards are the method's own (simpo: beta x mean log-prob per token)."""
+
+    t: float
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float | None = None
+    reward_chosen: float | None = None
+    reward_rejected: float | None = None
+    margin: float | None = None
+    accuracy: float | None = None
+    logp_chosen: float | None = None
+    logp_rejected: float | None = None
+    kl: float | None = None
+    tokens: int = 0  # cumulative, padding left out
+    tokens_per_second: float | None = None
+    memory: int | None = None  # bytes held by tensors (CUDA) or by the process (CPU)
+    memory_reserved: int | None = None  # CUDA only
+    memory_peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """The held-out rows, measured."""
+
+    t: float
+    step: int
+    rows: int
+    loss: float
+    reward_chosen: float | None = None
+    reward_rejected: float | None = None
+    margin: float | None = None
+    accuracy: float | None = None
+    logp_chosen: float | None = None
+    logp_rejected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSampled:
+    """A reading of the card between steps. Memory in bytes, utilisation in percent."""
+
+    t: float
+    memory_used: int | None = None
+    memory_total: int | None = None
+    utilisation: int | None = None
+    temperature: int | None = None
+    power: float | None = None
+    power_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something the user should know; the run goes on."""
+
+    t: float
+    code: str
+    message: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Weights are on disk, whole."""
+
+    t: float
+    step: int
+    path: str
+    kind: str  # "checkpoint" | "adapter" | "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The run ended as planned, or was stopped and saved."""
+
+    t: float
+    step: int
+    stopped: bool
+    seconds: float
+    memory_peak: int | None
+    path: str  # what was trained: the adapter folder
+    replay: str  # the command that repeats the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The run could not go on. `message` is for people; the traceback is in the log."""
+
+    t: float
+    code: str
+    message: str
+    hint: str
+    log: str
+
+
+Event = (
+    Preparing | Started | Step | Evaluated | GpuSampled | Warned | Saved | Finished | Failed
+)
+EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (Preparing, Started, Step, Evaluated, GpuSampled, Warned, Saved, Finished, Failed)
+}
+
+
+def to_line(event: Event) -> str:
+    """One JSON line, without the newline. Non-finite numbers become null: JSON has none."""
+    plain = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(event).items()
+    }
+    return json.dumps({"event": type(event).__name__, **plain}, ensure_ascii=False)
+
+
+def from_line(line: str) -> Event | None:
+    """The event of a line; None for a torn or foreign line. Unknown keys are ignored."""
+    try:
+        plain: dict[str, Any] = json.loads(line)
+        kind = EVENTS[plain.pop("event")]
+        known = {item.name for item in fields(kind)}
+        return kind(**{key: value for key, value in plain.items() if key in known})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@dataclass(slots=True)
+class History:
+    """The events so far, sorted for reading. Grows by `add`; the only mutable value here."""
+
+    started: Started | None = None
+    stage: str = ""
+    steps: list[Step] = field(default_factory=list)
+    evaluations: list[Evaluated] = field(default_factory=list)
+    gpu: list[GpuSampled] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
+    saved: list[Saved] = field(default_factory=list)
+    ended: Finished | Failed | None = None
+
+    def add(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case Preparing():
+                self.stage = event.stage
+            case Started():
+                self.started, self.stage = event, "training"
+            case Step():
+                self.steps.append(event)
+            case Evaluated():
+                self.evaluations.append(event)
+            case GpuSampled():
+                self.gpu.append(event)
+            case Warned():
+                self.warnings.append(event)
+            case Saved():
+                self.saved.append(event)
+            case Finished() | Failed():
+                self.ended = event
+
+    @property
+    def last(self) -> Step | None:
+        """The newest step."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to the end at the pace of the last 20 steps; None before the second step."""
+        recent = self.steps[-20:]
+        if len(recent) < 2:
+            return None
+        pace = (recent[-1].t - recent[0].t) / (recent[-1].step - recent[0].step)
+        return pace * (recent[-1].steps - recent[-1].step)

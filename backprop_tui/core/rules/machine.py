@@ -1,0 +1,235 @@
+"""Rules about the model and the machine: what must be there, and what it can hold."""
+
+from __future__ import annotations
+
+from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
+from backprop_tui.core.text import parameters, size
+
+QLORA = "QLoRA, arXiv:2305.14314"
+TINY = 100_000_000  # parameters a CPU can train in minutes
+OTHERS_HOLD = 0.10  # share of the card held by other processes worth naming
+
+
+def model_missing(case: Case) -> Advice | None:
+    """No model was named."""
+    if case.run.model.id:
+        return None
+    return Advice(
+        code="CONFIG_INVALID_SETTING",
+        level="problem",
+        field="model.id",
+        message='model.id = "": name a folder, a hub id, or "pocket" for the bundled tiny model.',
+        fix=Fix("use the bundled model", (("model.id", "pocket"),)),
+    )
+
+
+def tokenizer_missing(case: Case) -> Advice | None:
+    """Text cannot become tokens."""
+    model = case.facts.model
+    if model is None or model.tokenizer:
+        return None
+    return Advice(
+        code="model-no-tokenizer",
+        level="problem",
+        field="model.id",
+        message=(
+            f"{model.name} has no tokenizer. Allowed: a model folder with tokenizer.json "
+            "(or its older files) beside config.json."
+        ),
+    )
+
+
+def chat_template_missing(case: Case) -> Advice | None:
+    """Prompts and answers are rendered through a chat template, never glued together."""
+    model = case.facts.model
+    if model is None or model.chat_template or case.run.model.chat_template:
+        return None
+    return Advice(
+        code="model-no-chat-template",
+        level="problem",
+        field="model.chat_template",
+        message=(
+            f"{model.name} has no chat template, so prompts and answers cannot be told apart. "
+            "Use an instruction-tuned model, or give a Jinja file in model.chat_template."
+        ),
+    )
+
+
+def remote_code(case: Case) -> Advice | None:
+    """The model wants to run code of its own."""
+    model = case.facts.model
+    if model is None or not model.remote_code:
+        return None
+    return Advice(
+        code="model-remote-code",
+        level="problem",
+        field="model.id",
+        message=(
+            f"{model.name} needs code of its own to load, which is off: it would run on this "
+            "machine with your rights. Read that code first, then start each run with "
+            "--trust-remote-code."
+        ),
+    )
+
+
+def quantised_full(case: Case) -> Advice | None:
+    """Quantised weights cannot be trained themselves."""
+    if case.run.lora is not None or case.plan.precision not in ("nf4", "int8"):
+        return None
+    return Advice(
+        code="quantised-full-fine-tuning",
+        level="problem",
+        field="lora",
+        message=(
+            f"precision {case.plan.precision} without [lora]: quantised weights cannot be trained. "
+            "Allowed: a [lora] table, or precision bf16, fp16 or fp32."
+        ),
+        fix=Fix("train an adapter", (("lora.rank", 16),)),
+        source=QLORA,
+    )
+
+
+def quantised_on_cpu(case: Case) -> Advice | None:
+    """nf4 and int8 kernels are for CUDA; a CPU run would crawl."""
+    if case.plan.device != "cpu" or case.run.model.precision not in ("nf4", "int8"):
+        return None
+    return Advice(
+        code="quantised-on-cpu",
+        level="warning",
+        field="model.precision",
+        message=(
+            f"{case.run.model.precision} on a CPU works but is slow: there are no fast kernels "
+            "for it. fp32 is the CPU's own."
+        ),
+        fix=Fix("use fp32", (("model.precision", "fp32"),)),
+        source="bitsandbytes documentation",
+    )
+
+
+def cuda_missing(case: Case) -> Advice | None:
+    """The file asks for a card that is not there."""
+    gpu = case.facts.gpu
+    if case.run.machine.device != "cuda" or gpu is None or case.facts.gpu_card:
+        return None
+    found = f"cards found: {len(gpu.cards)}" if gpu.cards else (gpu.problem or "no card found")
+    return Advice(
+        code="no-such-card",
+        level="problem",
+        field="machine.card",
+        message=f"device cuda, card {case.run.machine.card}: not on this machine ({found}).",
+        fix=Fix("train on the CPU", (("machine.device", "cpu"),)),
+    )
+
+
+def no_card(case: Case) -> Advice | None:
+    """Nothing but a CPU, and a model that is too large for one."""
+    model = case.facts.model
+    if case.plan.device != "cpu" or model is None or (model.parameters or 0) <= TINY:
+        return None
+    return Advice(
+        code="large-model-on-cpu",
+        level="warning",
+        field="model.id",
+        message=(
+            f"{model.name} has {parameters(model.parameters)} parameters and there is no card: "
+            "each step takes minutes. Only models up to about 100M are worth training on a CPU."
+        ),
+        fix=Fix("use the bundled model", (("model.id", "pocket"),)),
+    )
+
+
+def bf16_support(case: Case) -> Advice | None:
+    """bf16 on a card without it, fp16 on a card with it."""
+    card = case.facts.gpu_card
+    if case.plan.device != "cuda" or card is None or card.bf16 is None:
+        return None
+    if case.plan.precision == "bf16" and not card.bf16:
+        return Advice(
+            code="bf16-unsupported",
+            level="warning",
+            field="model.precision",
+            message=f"{card.name} has no bf16 units: it would be emulated, slowly. Use fp16.",
+            fix=Fix("use fp16", (("model.precision", "fp16"),)),
+        )
+    if case.plan.precision == "fp16" and card.bf16:
+        return Advice(
+            code="fp16-on-bf16-card",
+            level="warning",
+            field="model.precision",
+            message=f"{card.name} has bf16, which does not overflow as fp16 does.",
+            fix=Fix("use bf16", (("model.precision", "bf16"),)),
+        )
+    return None
+
+
+def memory_held(case: Case) -> Advice | None:
+    """Other processes hold the card's memory: name them."""
+    card = case.facts.gpu_card
+    if case.plan.device != "cuda" or card is None or not card.memory_total:
+        return None
+    used = card.memory_used or 0
+    if used < OTHERS_HOLD * card.memory_total:
+        return None
+    names = ", ".join(
+        f"{process.name or f'pid {process.pid}'} {size(process.memory)}"
+        for process in card.processes or ()
+    )
+    return Advice(
+        code="memory-held",
+        level="warning",
+        field="machine.card",
+        message=(
+            f"{size(used)} of {card.name}'s {size(card.memory_total)} is held by others"
+            + (f": {names}." if names else ".")
+        ),
+    )
+
+
+def does_not_fit(case: Case) -> Advice | None:
+    """The rough estimate is above what is free."""
+    memory = case.memory
+    if memory is None or memory.available is None or memory.fits is not False:
+        return None
+    largest = max(memory.parts, key=lambda part: memory.parts[part])
+    run = case.run
+    fix: Fix | None = None
+    if not run.training.checkpointing:
+        fix = Fix("turn checkpointing on", (("training.checkpointing", True),))
+    elif run.training.batch_size > 1 and run.method != "kto":
+        fix = Fix(
+            "batch 1, same effective batch",
+            (
+                ("training.batch_size", 1),
+                ("training.accumulation", run.effective_batch),
+            ),
+        )
+    elif case.plan.device == "cuda" and case.plan.precision != "nf4" and run.lora is not None:
+        fix = Fix("quantise to nf4", (("model.precision", "nf4"),))
+    elif run.data.max_length > 512:
+        half = run.data.max_length // 2
+        fix = Fix(f"max_length {half}", (("data.max_length", half),))
+    return Advice(
+        code="memory-does-not-fit",
+        level="warning",
+        field="training.batch_size",
+        message=(
+            f"Rough estimate: needs {size(memory.needed)}, {size(memory.available)} is free; the "
+            f"largest part is {largest} with {size(memory.parts[largest])}."
+        ),
+        fix=fix,
+    )
+
+
+MACHINE_RULES: tuple[Rule, ...] = (
+    model_missing,
+    tokenizer_missing,
+    chat_template_missing,
+    remote_code,
+    quantised_full,
+    cuda_missing,
+    quantised_on_cpu,
+    no_card,
+    bf16_support,
+    memory_held,
+    does_not_fit,
+)

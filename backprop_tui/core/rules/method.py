@@ -1,0 +1,213 @@
+"""Rules about the method's own numbers: knobs, learning rate, batch, adapter."""
+
+from __future__ import annotations
+
+from backprop_tui.core.effective import KTO_SMALLEST_BATCH
+from backprop_tui.core.methods import HALOS, KTO_PAPER, SIMPO_PAPER, SIMPO_README
+from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, is_over_limit
+from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
+from backprop_tui.core.text import count, rate
+
+GAMMA_RATIO_LIMIT = 1.0
+COPIED_RATIO = 5.0  # several tools ship this gamma/beta as their default
+KTO_EFFECTIVE_BATCH = (16, 128)  # HALOs
+
+
+def simpo_gamma_ratio(case: Case) -> Advice | None:
+    """gamma/beta strictly above 1: the margin outweighs the reward scale."""
+    simpo = case.run.simpo
+    if simpo is None or simpo.gamma / simpo.beta <= GAMMA_RATIO_LIMIT:
+        return None
+    ratio = simpo.gamma / simpo.beta
+    copied = (
+        f" A ratio of {COPIED_RATIO:g} is a default several tools ship; it is not from the paper."
+        if abs(ratio - COPIED_RATIO) < 1e-9
+        else ""
+    )
+    return Advice(
+        code="simpo-gamma-ratio",
+        level="warning",
+        field="simpo.gamma",
+        message=(
+            f"gamma/beta is {ratio:.2f}, above 1.0: the margin outweighs the reward scale and "
+            f"output turns repetitive. Published ratios are 0.1 to 0.8.{copied}"
+        ),
+        fix=Fix(f"use gamma {rate(simpo.beta / 2)}", (("simpo.gamma", simpo.beta / 2),)),
+        source=f"{SIMPO_PAPER}; {SIMPO_README}",
+    )
+
+
+def simpo_lr_clamped(case: Case) -> Advice | None:
+    """SimPO at 1e-5 and above gives incoherent or repetitive output."""
+    return _over_limit(
+        case,
+        method="simpo",
+        code="simpo-lr-clamped",
+        why="SimPO at 1e-5 and above gives incoherent or repetitive output",
+        source=SIMPO_README,
+    )
+
+
+def kto_lr_clamped(case: Case) -> Advice | None:
+    """KTO above 5e-6 leaves the published range."""
+    return _over_limit(
+        case,
+        method="kto",
+        code="kto-lr-clamped",
+        why="KTO's authors train between 5e-7 and 5e-6 at beta 0.1",
+        source=f"{KTO_PAPER}; {HALOS}",
+    )
+
+
+def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Advice | None:
+    asked = case.run.training.learning_rate
+    if case.run.method != method or asked is None or not is_over_limit(case.run.method, asked):
+        return None
+    lora = "Those figures come from full fine-tuning; LoRA commonly wants about ten times the rate."
+    if case.run.training.lr_clamp:
+        return Advice(
+            code=code,
+            level="warning",
+            field="training.learning_rate",
+            message=(
+                f"{why}: {rate(asked)} is lowered to {rate(CLAMPED_RATE)}. {lora} "
+                f"training.lr_clamp = false keeps your value."
+            ),
+            fix=Fix(
+                f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),)
+            ),
+            source=source,
+        )
+    return Advice(
+        code=code,
+        level="warning",
+        field="training.learning_rate",
+        message=f"{why}; {rate(asked)} is kept because training.lr_clamp is false. {lora}",
+        fix=Fix("clamp it again", (("training.lr_clamp", True),)),
+        source=source,
+    )
+
+
+def kto_full_fine_tuning(case: Case) -> Advice | None:
+    """The frozen base is KTO's reference; full fine-tuning would change it."""
+    if case.run.method != "kto" or case.run.lora is not None:
+        return None
+    return Advice(
+        code="CONFIG_INVALID_SETTING",
+        level="problem",
+        field="lora",
+        message=(
+            "kto without [lora]: the frozen base must be there to be the reference, and full "
+            "fine-tuning changes it. Allowed: a [lora] table."
+        ),
+        fix=Fix("train an adapter", (("lora.rank", 16),)),
+        source=KTO_PAPER,
+    )
+
+
+def kto_batch_raised(case: Case) -> Advice | None:
+    """The KL term needs a second example."""
+    if case.run.method != "kto" or case.run.training.batch_size >= KTO_SMALLEST_BATCH:
+        return None
+    return Advice(
+        code="kto-batch-raised",
+        level="warning",
+        field="training.batch_size",
+        message=(
+            f"batch_size {case.run.training.batch_size} is raised to {KTO_SMALLEST_BATCH}: "
+            "KTO's KL term compares each answer with another one's."
+        ),
+        fix=Fix(
+            f"set {KTO_SMALLEST_BATCH}", (("training.batch_size", KTO_SMALLEST_BATCH),)
+        ),
+        source=KTO_PAPER,
+    )
+
+
+def kto_effective_batch(case: Case) -> Advice | None:
+    """KTO's published effective batches are 16 to 128."""
+    low, high = KTO_EFFECTIVE_BATCH
+    size = case.plan.batch_size * case.plan.accumulation
+    if case.run.method != "kto" or low <= size <= high:
+        return None
+    target = low if size < low else high
+    return Advice(
+        code="kto-effective-batch",
+        level="warning",
+        field="training.accumulation",
+        message=f"Effective batch {size}: KTO's authors use {low} to {high}.",
+        fix=Fix(
+            f"accumulate {max(1, target // case.plan.batch_size)}",
+            (("training.accumulation", max(1, target // case.plan.batch_size)),),
+        ),
+        source=HALOS,
+    )
+
+
+def kto_one_label(case: Case) -> Advice | None:
+    """With one label missing altogether the loss is constant: refuse."""
+    data, rows = case.facts.data, case.rows
+    if case.run.method != "kto" or data is None or data.shape != "unpaired" or not data.kept:
+        return None
+    if rows.desirable and rows.undesirable:
+        return None
+    present = "good" if rows.desirable else "bad"
+    return Advice(
+        code="kto-one-label",
+        level="problem",
+        field="data.path",
+        message=(
+            f"All {count(rows.train)} training rows of {data.name} are marked {present}. KTO needs "
+            "both marks; with one alone its loss has no direction. Allowed: true and false labels."
+        ),
+        source=KTO_PAPER,
+    )
+
+
+def kto_rebalanced(case: Case) -> Advice | None:
+    """Say which weight was raised, or that even the tenfold cap leaves the band."""
+    balance = case.plan.balance
+    kto = case.run.kto
+    if balance is None or kto is None or not balance.changed:
+        return None
+    low, high = KTO_BAND
+    overridden = (
+        " Your own weights were overridden."
+        if (kto.desirable_weight, kto.undesirable_weight) != (1.0, 1.0)
+        else ""
+    )
+    capped = (
+        f" Raised tenfold, the most allowed, the ratio is still {balance.ratio:.2f}."
+        if balance.capped
+        else ""
+    )
+    raised = (
+        "desirable_weight"
+        if balance.desirable_weight != kto.desirable_weight
+        else "undesirable_weight"
+    )
+    return Advice(
+        code="kto-rebalanced",
+        level="warning",
+        field=f"kto.{raised}",
+        message=(
+            f"{count(case.rows.desirable)} good and {count(case.rows.undesirable)} bad training "
+            f"rows: weights become {balance.desirable_weight:.3g} good, "
+            f"{balance.undesirable_weight:.3g} bad, so that weighted good : bad is between "
+            f"{low:g} and {high:.2f}.{overridden}{capped}"
+        ),
+        fix=Fix("leave the weights alone", (("kto.rebalance", False),)),
+        source=KTO_PAPER,
+    )
+
+
+METHOD_RULES: tuple[Rule, ...] = (
+    simpo_gamma_ratio,
+    simpo_lr_clamped,
+    kto_lr_clamped,
+    kto_full_fine_tuning,
+    kto_one_label,
+    kto_rebalanced,
+    kto_batch_raised,
+    kto_effective_batch,
+)

@@ -1,0 +1,227 @@
+"""RunFile: the whole plan as one frozen value, and the TOML file it is read from.
+
+Strict: an unknown key, a wrong type or a value out of range is refused, and every problem
+is reported at once (`core/runfile_io.py`). A field's description is its help text in the
+wizard, the docs and the error message.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backprop_tui.core.facts import Shape
+from backprop_tui.core.methods import METHODS, MethodName
+
+Precision = Literal["auto", "nf4", "int8", "bf16", "fp16", "fp32"]
+Optimizer = Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"]
+Schedule = Literal["cosine", "linear", "constant"]
+TargetsPreset = Literal["all-linear", "attention"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WholePositive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the run file: strict types, no unknown keys, never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelSection(Section):
+    """The model to tune."""
+
+    id: str = Field("", description="Folder, hub id, or 'pocket' for the bundled tiny model.")
+    revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
+    precision: Precision = Field(
+        "auto",
+        description="How the frozen weights are held: nf4 and int8 are quantised (CUDA only). "
+        "auto: fp32 on a CPU, else bf16 up to 1 billion parameters and nf4 above.",
+    )
+    chat_template: str | None = Field(
+        None, description="A Jinja file to use when the tokenizer brings no chat template."
+    )
+
+
+class DataSection(Section):
+    """The examples to learn from."""
+
+    path: str = Field("", description="File, hub id, or 'pocket' for the bundled examples.")
+    split: str | None = Field(None, description="Split of a hub data set, 'train' by default.")
+    revision: str | None = Field(None, description="Commit, tag or branch of a hub data set.")
+    columns: dict[str, str] | None = Field(
+        None, description="Our column name = the file's, where detection is wrong."
+    )
+    shape: Shape | None = Field(None, description="Overrides the detected shape.")
+    max_length: WholePositive = Field(
+        1024, description="Longest prompt + answer in tokens. Over it the prompt is cut first."
+    )
+    cut_answers: bool = Field(
+        False, description="Also cut answers that are too long by themselves (else dropped)."
+    )
+    heldout: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = Field(
+        0.1, description="Share of prompts kept aside to measure on. 0 means none."
+    )
+    heldout_seed: int = Field(0, description="Seed of the held-out split and of the order.")
+
+
+class LoraSection(Section):
+    """The adapter. Without this table every weight is trained (full fine-tuning)."""
+
+    rank: WholePositive = Field(16, description="Rank of the adapter matrices.")
+    alpha: Positive = Field(32.0, description="Scale: the update is multiplied by alpha / rank.")
+    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        0.0, description="Share of adapter inputs dropped while training."
+    )
+    targets: TargetsPreset | list[str] = Field(
+        "all-linear", description="Layers that get an adapter: a preset or module names."
+    )
+
+
+class TrainingSection(Section):
+    """How the training goes."""
+
+    learning_rate: Positive | None = Field(
+        None, description="Absent: chosen from the method and the number of rows."
+    )
+    lr_clamp: bool = Field(
+        True, description="Lower a simpo or kto rate that is known to break the model."
+    )
+    epochs: Positive = Field(1.0, description="Passes over the training rows.")
+    max_steps: WholePositive | None = Field(None, description="Stop after this many steps.")
+    batch_size: WholePositive = Field(2, description="Rows (or pairs) on the card at once.")
+    accumulation: WholePositive = Field(8, description="Batches added up before each step.")
+    schedule: Schedule = Field("cosine", description="How the rate falls after the warm-up.")
+    warmup: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        0.1, description="Share of the steps over which the rate rises."
+    )
+    optimizer: Optimizer = Field(
+        "auto", description="auto: paged_adamw_8bit on CUDA, else adamw."
+    )
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="Pull of the trained weights toward zero."
+    )
+    max_grad_norm: Positive = Field(1.0, description="Longer gradients are scaled down to this.")
+    checkpointing: bool = Field(
+        True, description="Recompute activations instead of keeping them: less memory, slower."
+    )
+    eval_steps: WholePositive | None = Field(
+        None, description="Measure the held-out rows every so many steps; absent: ten times a run."
+    )
+    save_steps: WholePositive | None = Field(
+        None, description="Save a checkpoint every so many steps; absent: twice a run."
+    )
+    seed: int = Field(0, description="Seed of adapter weights and dropout.")
+
+
+class MachineSection(Section):
+    """Where it runs."""
+
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="auto: the card when there is one, else the CPU."
+    )
+    card: Annotated[int, Field(ge=0)] = Field(0, description="Which card, as nvidia-smi counts.")
+
+
+class SftSection(Section):
+    """Supervised fine-tuning."""
+
+    train_on: Literal["answers", "everything"] = Field(
+        "answers", description="Only the assistant's turns, or every token."
+    )
+
+
+class OrpoSection(Section):
+    """ORPO, arXiv:2403.07691."""
+
+    beta: Positive = Field(0.1, description=METHODS["orpo"].knobs[0].help)
+
+
+class SimpoSection(Section):
+    """SimPO, arXiv:2405.14734."""
+
+    beta: Positive = Field(2.0, description=METHODS["simpo"].knobs[0].help)
+    gamma: Positive = Field(1.0, description=METHODS["simpo"].knobs[1].help)
+
+
+class KtoSection(Section):
+    """KTO, arXiv:2402.01306."""
+
+    beta: Positive = Field(0.1, description=METHODS["kto"].knobs[0].help)
+    desirable_weight: Positive = Field(1.0, description=METHODS["kto"].knobs[1].help)
+    undesirable_weight: Positive = Field(1.0, description=METHODS["kto"].knobs[2].help)
+    rebalance: bool = Field(
+        True, description="Raise the weight of the rarer label into the paper's band."
+    )
+
+
+class ProvenanceSection(Section):
+    """What the run was made with. Written by the tool at the start of a run."""
+
+    started: str = ""
+    command: str = ""
+    python: str = ""
+    platform: str = ""
+    device: str = ""
+    driver: str = ""
+    cuda: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+    model_path: str = ""
+    model_commit: str = ""
+    model_sha256: str = ""
+    data_path: str = ""
+    data_sha256: str = ""
+    chat_template_sha256: str = ""
+    learning_rate: str = Field("", description="The rate used and how it was chosen.")
+    rows: int = 0
+    kept: int = 0
+    train_rows: int = 0
+    heldout_rows: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    cut: dict[str, int] = Field(default_factory=dict)
+    overrides: dict[str, str] = Field(
+        default_factory=dict, description="Keys set on the command line or by the environment."
+    )
+
+
+class RunFile(Section):
+    """One run: everything that decides its result, and nothing secret."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True
+    )
+
+    schema_version: Literal[1] = Field(1, alias="schema", description="Version of this format.")
+    method: MethodName = Field("orpo", description="sft, orpo, simpo or kto.")
+    output: str = Field("", description="Run folder to create. Absent: runs/METHOD-MODEL.")
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    lora: LoraSection | None = Field(None, description="Absent: full fine-tuning.")
+    training: TrainingSection = TrainingSection()
+    machine: MachineSection = MachineSection()
+    sft: SftSection | None = None
+    orpo: OrpoSection | None = None
+    simpo: SimpoSection | None = None
+    kto: KtoSection | None = None
+    provenance: ProvenanceSection | None = None
+
+    def model_post_init(self, _context: Any) -> None:
+        """The chosen method's table is always there, with its defaults."""
+        if getattr(self, self.method) is None:
+            section = METHOD_SECTIONS[self.method]()
+            object.__setattr__(self, self.method, section)
+            self.model_fields_set.add(self.method)
+
+    @property
+    def effective_batch(self) -> int:
+        """Rows that decide one optimizer step, as written (kto may raise the batch)."""
+        return self.training.batch_size * self.training.accumulation
+
+
+METHOD_SECTIONS: dict[MethodName, type[Section]] = {
+    "sft": SftSection,
+    "orpo": OrpoSection,
+    "simpo": SimpoSection,
+    "kto": KtoSection,
+}

@@ -1,0 +1,1 @@
+"""Training. The only place that imports torch."""

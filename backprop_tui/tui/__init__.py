@@ -1,0 +1,1 @@
+"""The screens. Reads facts, plans and events; never imports torch."""
