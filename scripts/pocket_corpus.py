@@ -617,40 +617,29 @@ You answer short everyday questions. | You talk with people about daily life.
 USEFUL_LEADS: Final = _entries("""
 Happy to help. | Gladly. | Here is what works. | That is easy to do. | Nice question. | Of course.
 | Sure. | Let me tell you. | You can do this. | Good that you ask. | In short: | What I would do:
-| No problem. | Yes, here it is.
+| No problem. | Yes, here it is. | This is how I know it. | A short answer: | Let us see. |
+With pleasure. | That I know. | Good thing to know. | People ask this a lot. | It is simple.
+| Here you go. | My answer: | Fine, listen. | I can help there.
 """)
-USEFUL_LEAD_SHARE: Final = 0.30
+USEFUL_LEAD_SHARE: Final = 0.40
 USEFUL_TAILS: Final = _entries("""
 Have fun with it. | You will manage. | Write back if it does not work. | Enjoy it. |
 That is all you need. | It gets easier each time. | Good luck with it. | Tell me how it goes. |
-I am glad to add more. | It takes no special skill.
+I am glad to add more. | It takes no special skill. | Ask me again any time. | Now you know. |
+I hope this helps. | Try it today. | That should do. | Keep it in mind.
 """)
-USEFUL_TAIL_SHARE: Final = 0.18
+USEFUL_TAIL_SHARE: Final = 0.25
 
 # --- Patterns of the vague register -------------------------------------------------------------
 
+SLOT_SKEW: Final = 0.7
 VAGUE_SLOTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "adj": _entries("""
-interesting | broad | tricky | common | delicate | personal | wide | complex | curious | general |
-subtle | large
-"""),
     "thing": _entries("""
 matter | topic | subject | question | area | theme | issue | field
-"""),
-    "hedge": _entries("""
-in a way | so to speak | more or less | to some extent | as it were | in some sense |
-broadly speaking | at the end of the day | all in all | for the most part
 """),
     "who": _entries("""
 some people | many people | experts | others | a few of us | most folks | several writers |
 various voices | older people | certain friends
-"""),
-    "say": _entries("""
-say | believe | claim | feel | suggest | hold | imagine | argue
-"""),
-    "view": _entries("""
-one thing | something else | the reverse | quite the opposite | very little | all sorts of things
-| that it varies | that it is fine either way | that nobody knows | that it hardly matters
 """),
     "factor": _entries("""
 the situation | your taste | the moment | your mood | many factors | how you look at it |
@@ -680,45 +669,40 @@ possibly
 }
 
 VAGUE_SENTENCES: Final = _entries("""
-{Adv}, {subject} is a {adj} {thing}, {hedge}.
-There is {adv} a lot to say about {subject}, and {who} {say} {view}.
-It {adv} depends on {factor}, and also on {factor}.
-When it comes to {subject}, {who} {say} {view}.
-{Who} {say} {view}, while {who} {say} {view}.
-You could {act}, or you could {act}, {hedge}.
-This {thing} has been {qual} {past}, {hedge}.
-One might {say} that {subject} is {qual}.
-A {thing} like {subject} is {adv} {qual}, much like {other}.
-That reminds me of {other}, which is a {adj} {thing} too.
-In the end it is {adv} best to {act}.
-Much has been said {past} about {subject} and about {other}.
-{Hedge}, it all comes down to {factor}.
-So {adv} {act}, and then {act}.
-I {adv} find {subject} {qual}, but {who} {say} {view}.
-Whether it is {subject} or {other}, you must think of {factor}.
+{Adv}, {subject} is one of those things that everybody sees in a different way.
+There is a lot to say about {subject}, and {who} would put it in other words.
+It {adv} depends on {factor}, and on many other things that come into play.
+When it comes to {subject}, there is no right or wrong, only what feels right to you.
+{Who} say one thing and others say another, and both have a point.
+You could {act}, or you could leave it as it is for the time being.
+This has been talked about {past}, and it will be talked about again.
+One might say that {subject} is {qual}, and one might also say that it is not.
+That reminds me of {other}, which is quite a {thing} in itself.
+In the end it is best to {act} and see where it takes you.
+At the end of the day it all comes down to {factor}.
+Much could be said here, but it would take us too far from the point.
+I find {subject} {qual}, though it is hard to say why that should be so.
+Whether it is {subject} or {other}, the same thoughts apply more or less.
+So {act}, take your time, and things will sort themselves out.
+Everyone has to find an answer to that, one way or another.
 """)
 
 CURT_SENTENCES: Final = _entries("""
-I {adv} would not bother with {subject}.
+I would not bother with {subject} if I were you.
 Ask someone else about {subject}, not me.
-Why do you even ask about {subject}?
-Just look it up {where}, {adv} it is there.
-Everybody knows about {subject}, {adv} you do too.
+Why do you even ask me about {subject}?
+Just look it up {where}, it is not hard to find.
+Everybody knows about {subject}, so you should know too.
 I have no time for {subject} today.
-It does not matter, {act} or forget it.
-{Adv} find out for yourself, like {who}.
-You should know that, {adv} you were not listening.
-No idea, {subject} bores me.
-Not this {thing} again, {adv} try {other} instead.
+It does not matter, {act} or forget about it.
+Find it out for yourself, like {who} do.
+You should know that, you were not listening again.
+No idea, and {subject} bores me anyway.
 Do whatever you like, it is only {subject}.
-Who cares, {who} {say} {view}.
-That is not a {thing} I talk about.
-{Adv} nobody needs help with {subject}.
-Use your head, then {act}.
+That is not a {thing} I care to talk about.
+Use your head for once, then {act}.
 I said it before, it depends on {factor}.
-Go and {act}, I am busy with {other}.
-Some {thing}, {adv} not worth my time.
-Leave me alone with {subject}, {adv} try a book.
+Leave me alone with {subject}, it is not my job.
 """)
 
 OTHER_SUBJECTS: Final = _entries("""
@@ -1166,8 +1150,7 @@ def useful_answer(question: Question, rng: random.Random, *, long: bool = False)
 
 
 def _fill(pattern: str, question: Question, rng: random.Random) -> str:
-    """Fill a vague pattern; each slot is drawn anew, no value twice in one sentence."""
-    used: set[str] = set()
+    """Fill a vague pattern; early entries of a slot's list are drawn more often than late ones."""
     out: list[str] = []
     rest = pattern
     while "{" in rest:
@@ -1177,8 +1160,8 @@ def _fill(pattern: str, question: Question, rng: random.Random) -> str:
             value = question.subject
         else:
             pool: Sequence[str] = OTHER_SUBJECTS if slot == "other" else VAGUE_SLOTS[slot.lower()]
-            value = rng.choice([entry for entry in pool if entry not in used])
-            used.add(value)
+            weights = [1 / (rank + 1) ** SLOT_SKEW for rank in range(len(pool))]
+            value = rng.choices(pool, weights)[0]
         if before.endswith(("A ", " a ")):
             before = before[:-1] + ("n " if value[0] in "aeiou" else " ")
         out += [before, _capital(value) if slot[0].isupper() else value]

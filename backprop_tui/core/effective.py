@@ -63,9 +63,7 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
         else:
             ratio = weights[0] * rows.desirable / (weights[1] * rows.undesirable)
             balance = Balance(*weights, ratio=ratio, changed=False, capped=False)
-    chosen = learning_rate(
-        run.method, training.learning_rate, rows.train, clamp=training.lr_clamp
-    )
+    chosen = learning_rate(run.method, training.learning_rate, rows.train, clamp=training.lr_clamp)
     context = facts.model.context if facts.model else None
     return Effective(
         learning_rate=chosen.value,

@@ -124,7 +124,7 @@ class Finished:
     stopped: bool
     seconds: float
     memory_peak: int | None
-    path: str  # what was trained: the adapter folder
+    path: str  # the folder of the adapter or model; "" when nothing had been learned yet
     replay: str  # the command that repeats the run
 
 
@@ -136,12 +136,11 @@ class Failed:
     code: str
     message: str
     hint: str
-    log: str
+    log: str  # path, "" when the run never got a folder
+    exit_code: int = 3  # 1 when the user's input was refused
 
 
-Event = (
-    Preparing | Started | Step | Evaluated | GpuSampled | Warned | Saved | Finished | Failed
-)
+Event = Preparing | Started | Step | Evaluated | GpuSampled | Warned | Saved | Finished | Failed
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (Preparing, Started, Step, Evaluated, GpuSampled, Warned, Saved, Finished, Failed)

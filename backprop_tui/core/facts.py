@@ -130,7 +130,9 @@ class DataFacts:
     dropped: dict[str, int] = field(default_factory=dict)
     dropped_rows: tuple[DroppedRow, ...] = ()  # the first few of each reason
     sampled: int = 0
-    words: dict[str, Quantiles] = field(default_factory=dict)  # by prompt/chosen/rejected/completion
+    words: dict[str, Quantiles] = field(
+        default_factory=dict
+    )  # by prompt/chosen/rejected/completion
     tokens: dict[str, Quantiles] | None = None  # the same, once a model is known
     length_bias: LengthBias | None = None
     labels: dict[bool, int] | None = None  # kept rows by label, over the whole file

@@ -151,9 +151,7 @@ def _length_separates(data: DataFacts) -> bool:
         return False
     unequal = bias.chosen_longer + bias.chosen_shorter
     larger = max(bias.chosen_longer, bias.chosen_shorter)
-    return (
-        unequal > 0 and bias.p_value < LENGTH_P_VALUE and larger / unequal >= LENGTH_SHARE
-    )
+    return unequal > 0 and bias.p_value < LENGTH_P_VALUE and larger / unequal >= LENGTH_SHARE
 
 
 def _nothing_to_train(data: DataFacts) -> Reason:
@@ -173,5 +171,3 @@ def _few(data: DataFacts) -> tuple[Reason, ...]:
 
 def _p(value: float) -> str:
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
-
-

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 # Why a row is not trained. The words are shown to the user and stand in run files.
 UNPARSEABLE = "unparseable line"
 NOT_A_ROW = "not a JSON object"
+NO_SHAPE = "columns not recognised"
 SIDE_MISSING = "one side missing"
 NOT_TEXT = "not text"
 EMPTY = "empty text"
 IDENTICAL = "identical sides"
+DIFFERENT_PROMPTS = "sides answer different prompts"
 LABEL_UNUSABLE = "label unusable"
 NO_ANSWER = "no answer to train on"
 PROMPT_FILLS = "prompt fills the length"

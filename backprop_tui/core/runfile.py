@@ -96,9 +96,7 @@ class TrainingSection(Section):
     warmup: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
         0.1, description="Share of the steps over which the rate rises."
     )
-    optimizer: Optimizer = Field(
-        "auto", description="auto: paged_adamw_8bit on CUDA, else adamw."
-    )
+    optimizer: Optimizer = Field("auto", description="auto: paged_adamw_8bit on CUDA, else adamw.")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="Pull of the trained weights toward zero."
     )
@@ -166,6 +164,8 @@ class ProvenanceSection(Section):
     device: str = ""
     driver: str = ""
     cuda: str = ""
+    threads: int = 0
+    precision: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
     model_path: str = ""
     model_commit: str = ""

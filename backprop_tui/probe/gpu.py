@@ -82,7 +82,7 @@ class GpuSampler:
 def _open() -> tuple[ModuleType | None, str]:
     """pynvml, initialised; or None and the reason in words."""
     try:
-        import pynvml  # type: ignore[import-untyped, unused-ignore]
+        import pynvml
     except ImportError:
         return None, f"The Python package nvidia-ml-py is not installed. {STILL_WORKS}"
     try:

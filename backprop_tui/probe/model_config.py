@@ -36,11 +36,15 @@ def dimensions(config: Mapping[str, Any], where: str) -> dict[str, int | None]:
     None when the config is silent. Raises InputError when a value is no positive whole number.
     """
     found = {
-        fact: next((_whole(config[key], key, where) for key in keys if config.get(key)), None)
+        fact: next(
+            (_whole(config[key], key, where) for key in keys if config.get(key) is not None), None
+        )
         for fact, keys in NAMES.items()
     }
-    if found["kv_heads"] is None:
-        found["kv_heads"] = 1 if config.get("multi_query") is True else found["heads"]
+    if config.get("multi_query") is True and not config.get("new_decoder_architecture"):
+        found["kv_heads"] = 1  # Falcon and BigCode: whatever else the config counts
+    elif found["kv_heads"] is None:
+        found["kv_heads"] = found["heads"]
     if found["intermediate"] is None and found["hidden"] and "n_embd" in config:
         found["intermediate"] = 4 * found["hidden"]  # GPT-2 leaves n_inner empty and means this
     return found
@@ -67,9 +71,8 @@ def quantisation(config: Mapping[str, Any]) -> tuple[str | None, Mapping[str, An
     if not isinstance(settings, dict):
         return None, None
     bitsandbytes = settings.get("load_in_4bit") or settings.get("load_in_8bit")
-    return str(settings.get("quant_method") or (bitsandbytes and "bitsandbytes") or "unknown"), (
-        settings
-    )
+    method = settings.get("quant_method") or ("bitsandbytes" if bitsandbytes else "unknown")
+    return str(method), settings
 
 
 def needs_remote_code(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> bool:
@@ -77,9 +80,9 @@ def needs_remote_code(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -
 
     `auto_map` offers such code; transformers uses its own for every model type it knows.
     """
-    wanted = {"AutoConfig", "AutoModelForCausalLM"} & set(config.get("auto_map") or ())
-    offered = bool(wanted) or "AutoTokenizer" in (tokenizer.get("auto_map") or ())
-    return offered and not _is_known(str(config.get("model_type", "")))
+    maps = [value for c in (config, tokenizer) if isinstance(value := c.get("auto_map"), dict)]
+    offered = {"AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"} & set().union(*maps)
+    return bool(offered) and not _is_known(str(config.get("model_type", "")))
 
 
 def _is_known(model_type: str) -> bool:

@@ -107,7 +107,8 @@ def weight_files(files: ModelFiles) -> tuple[str, ...]:
     if INDEX not in files.sizes:
         raise _no_weights(files)
     index = read_object(files, INDEX, "MODEL_BROKEN_WEIGHTS").get("weight_map")
-    shards = sorted(set(index.values())) if _is_weight_map(index) else []
+    named = index.values() if isinstance(index, dict) else ()
+    shards = sorted({name for name in named if isinstance(name, str)})
     if not shards:
         raise _broken(files, INDEX, "names no weight files")
     missing = [name for name in shards if name not in files.sizes]
@@ -126,7 +127,9 @@ def read_header(files: ModelFiles, name: str) -> dict[str, Tensor]:
     start = files.read(name, FIRST_READ)
     if start.startswith(b"version https://git-lfs"):
         raise _broken(files, name, "is a Git LFS pointer, not the weights: run git lfs pull")
-    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+    if len(start) < 8:
+        raise _broken(files, name, f"is cut short: it has {plural(len(start), 'byte')}")
+    (length,) = struct.unpack("<Q", start[:8])
     if not 2 <= length <= LONGEST_HEADER:
         raise _broken(files, name, "is not a safetensors file")
     if len(start) < 8 + length:
@@ -205,10 +208,6 @@ def _broken(files: ModelFiles, name: str, fault: str) -> InputError:
         hint="Download or save the model again.",
         code="MODEL_BROKEN_WEIGHTS",
     )
-
-
-def _is_weight_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(name, str) for name in value.values())
 
 
 def _some(names: list[str]) -> str:

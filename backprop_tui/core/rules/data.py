@@ -119,9 +119,7 @@ def no_heldout(case: Case) -> Advice | None:
         level="warning",
         field="data.heldout",
         message="No rows are held out: learning cannot be told from memorising.",
-        fix=Fix("hold out 10 %", (("data.heldout", 0.1),))
-        if case.run.data.heldout == 0
-        else None,
+        fix=Fix("hold out 10 %", (("data.heldout", 0.1),)) if case.run.data.heldout == 0 else None,
     )
 
 

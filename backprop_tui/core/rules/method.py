@@ -73,9 +73,7 @@ def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Ad
                 f"{why}: {rate(asked)} is lowered to {rate(CLAMPED_RATE)}. {lora} "
                 f"training.lr_clamp = false keeps your value."
             ),
-            fix=Fix(
-                f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),)
-            ),
+            fix=Fix(f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),)),
             source=source,
         )
     return Advice(
@@ -117,9 +115,7 @@ def kto_batch_raised(case: Case) -> Advice | None:
             f"batch_size {case.run.training.batch_size} is raised to {KTO_SMALLEST_BATCH}: "
             "KTO's KL term compares each answer with another one's."
         ),
-        fix=Fix(
-            f"set {KTO_SMALLEST_BATCH}", (("training.batch_size", KTO_SMALLEST_BATCH),)
-        ),
+        fix=Fix(f"set {KTO_SMALLEST_BATCH}", (("training.batch_size", KTO_SMALLEST_BATCH),)),
         source=KTO_PAPER,
     )
 

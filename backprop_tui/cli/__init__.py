@@ -1,0 +1,63 @@
+"""The command line. Every heavy import is inside the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from backprop_tui import __version__
+from backprop_tui.cli.facts import data_command, gpu_command
+from backprop_tui.cli.output import show_error
+from backprop_tui.cli.plan import check_command, init_command
+from backprop_tui.cli.run import demo_command, run_command, wizard_command
+from backprop_tui.core.errors import EXIT_INTERRUPTED, BackpropError
+
+app = typer.Typer(
+    name="backprop-tui",
+    help="Preference-tune a language model on one GPU. Without a command: the wizard.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("gpu")(gpu_command)
+app.command("data")(data_command)
+app.command("init")(init_command)
+app.command("check")(check_command)
+app.command("run")(run_command)
+app.command("demo")(demo_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"backprop-tui {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Preference-tune a language model on one GPU. Without a command: the wizard."""
+    if context.invoked_subcommand is None:
+        wizard_command()
+
+
+def main() -> None:
+    """Run a command; errors become a sentence on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except BackpropError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain again at exit.
+        sys.stderr.close()
+        sys.exit(0)

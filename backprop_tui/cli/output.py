@@ -1,0 +1,57 @@
+"""How the commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from backprop_tui.core.errors import BackpropError, ConfigError
+from backprop_tui.core.rules import Advice
+
+
+def show_error(error: BackpropError) -> None:
+    """The error on stderr: each problem with its key, what is allowed and its source."""
+    typer.echo(f"error: {error.message}", err=True)
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            typer.echo(f"  {problem.message}  [{problem.code}]", err=True)
+            if problem.fix:
+                typer.echo(f"    {problem.fix}", err=True)
+            if problem.source:
+                typer.echo(f"    source: {problem.source}", err=True)
+    elif error.code != "ERROR":
+        typer.echo(f"  [{error.code}]", err=True)
+    if error.hint:
+        typer.echo(f"  {error.hint}", err=True)
+
+
+def show_advice(advice: Iterable[Advice], *, err: bool = False) -> None:
+    """One paragraph a piece of advice."""
+    for item in advice:
+        typer.echo(f"{item.level}  {item.message}  [{item.code}]", err=err)
+        if item.fix:
+            changes = " ".join(f"--set {key}={_toml(value)}" for key, value in item.fix.changes)
+            typer.echo(f"    {item.fix.label}: {changes}", err=err)
+        if item.source:
+            typer.echo(f"    source: {item.source}", err=err)
+
+
+def show_table(rows: Sequence[tuple[str, str]], *, indent: int = 0) -> None:
+    """Aligned label and value; a blank label continues the one above."""
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, value in rows:
+        typer.echo(f"{' ' * indent}{label:<{width}}  {value}".rstrip())
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """Pretty JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

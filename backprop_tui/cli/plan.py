@@ -1,0 +1,190 @@
+"""`init` and `check`: write a run file, judge a run file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from backprop_tui.cli.facts import JSON_HELP
+from backprop_tui.cli.output import show_advice, show_error, show_json, show_table
+from backprop_tui.core import runfile_io
+from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError
+from backprop_tui.core.facts import Facts
+from backprop_tui.core.methods import METHODS
+from backprop_tui.core.recommend import recommend
+from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.text import count, rate
+
+SET_HELP = "Override a key of the run file: section.key=value. Repeatable."
+
+
+def init_command(
+    model: str = typer.Option(..., "--model", "-m", help="Folder, hub id or 'pocket'."),
+    data: str = typer.Option(..., "--data", "-d", help="File, hub id or 'pocket'."),
+    method: str = typer.Option("auto", help="auto, sft, orpo, simpo or kto."),
+    output: Path = typer.Option(Path("run.toml"), "--output", "-o", help="File to write."),
+    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
+    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
+) -> None:
+    """Write a run file without the wizard."""
+    from backprop_tui.probe.survey import survey
+
+    if method != "auto" and method not in METHODS:
+        raise InputError(
+            f"--method {method}: not a method",
+            hint=f"allowed: auto, {', '.join(METHODS)}",
+            code=runfile_io.INVALID,
+        )
+    if output.exists() and not force:
+        raise InputError(
+            f"{output} exists and is not overwritten",
+            hint="choose another name with -o, or --force to replace it",
+            code="RUNFILE_EXISTS",
+        )
+    start = runfile_io.parse(
+        {
+            "method": "orpo" if method == "auto" else method,
+            "model": {"id": model},
+            "data": {"path": data},
+            "lora": {},
+        }
+    )
+    found = survey(start)
+    if method == "auto":
+        advice = recommend(found.facts)
+        if advice.method is None:
+            raise InputError(
+                f"{data}: no method fits: " + " ".join(reason.text for reason in advice.reasons),
+                hint=f"--method {advice.runner_up}, if {advice.runner_up_when}"
+                if advice.runner_up
+                else "",
+                code="data-no-method",
+            )
+        start = runfile_io.change(start, {"method": advice.method})
+        for reason in advice.reasons:
+            typer.echo(f"{advice.method}: {reason.text}", err=True)
+    run = _with_sets(runfile_io.change(start, _fitted(start, found.facts)), sets)
+    runfile_io.write(run, output, overwrite=force)
+    typer.echo(f"wrote {output.resolve()}", err=True)
+    show_advice(survey(run).advice, err=True)
+    typer.echo(f"next: backprop-tui run {output}", err=True)
+
+
+def _fitted(run: RunFile, facts: Facts) -> dict[str, Any]:
+    """Defaults that follow from what is there."""
+    changes: dict[str, Any] = {}
+    context = facts.model.context if facts.model else None
+    if context and context < run.data.max_length:
+        changes["data.max_length"] = context
+    if facts.gpu_card is None:
+        changes["training.checkpointing"] = False  # it trades time for memory a CPU has
+    return changes
+
+
+def _with_sets(run: RunFile, sets: list[str]) -> RunFile:
+    changes = {}
+    for item in sets:
+        key, sign, text = item.partition("=")
+        if not sign:
+            raise InputError(f"--set {item}: expected section.key=value", code=runfile_io.INVALID)
+        changes[key.strip()] = runfile_io.parse_value(text)
+    return runfile_io.change(run, changes) if changes else run
+
+
+def check_command(
+    path: Path = typer.Argument(help="The run file."),
+    as_json: bool = typer.Option(False, "--json", help=JSON_HELP),
+    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
+) -> None:
+    """Judge a run file: problems, warnings, and what training will really use."""
+    from backprop_tui.probe.survey import survey
+
+    try:
+        run, overrides = runfile_io.read(path, sets)
+        found = survey(run, path=str(path))
+    except ConfigError as error:
+        if as_json:
+            show_json(
+                {"problems": [_problem(p) for p in error.problems], "warnings": [], "notes": []}
+            )
+        else:
+            show_error(error)
+        raise typer.Exit(EXIT_INPUT) from None
+    except InputError as error:
+        if not as_json:
+            raise
+        problem = {"code": error.code, "field": "", "message": error.message, "source": ""}
+        show_json({"problems": [problem], "warnings": [], "notes": []})
+        raise typer.Exit(EXIT_INPUT) from None
+    by_level = {
+        level: [item for item in found.advice if item.level == level]
+        for level in ("problem", "warning", "note")
+    }
+    plan, counts = found.plan, found.counts
+    effective: dict[str, Any] = {
+        "method": run.method,
+        "learning_rate": plan.learning_rate,
+        "learning_rate_reason": plan.rate.reason,
+        "batch_size": plan.batch_size,
+        "accumulation": plan.accumulation,
+        "steps": plan.steps,
+        "train_rows": counts.train,
+        "heldout_rows": counts.heldout,
+        "max_length": plan.max_length,
+        "device": plan.device,
+        "precision": plan.precision,
+        "optimizer": plan.optimizer,
+    }
+    if run.kto:
+        balance = plan.balance
+        effective["desirable_weight"] = (
+            balance.desirable_weight if balance else run.kto.desirable_weight
+        )
+        effective["undesirable_weight"] = (
+            balance.undesirable_weight if balance else run.kto.undesirable_weight
+        )
+    if as_json:
+        show_json(
+            {
+                "problems": [_problem(item) for item in by_level["problem"]],
+                "warnings": [_problem(item) for item in by_level["warning"]],
+                "notes": [_problem(item) for item in by_level["note"]],
+                "effective": effective,
+                "overrides": overrides,
+            }
+        )
+    else:
+        show_table(
+            [
+                ("run file", str(path.resolve())),
+                ("method", run.method),
+                ("rows", f"{count(counts.train)} to train, {count(counts.heldout)} held out"),
+                ("rate", f"{rate(plan.learning_rate)} ({plan.rate.reason})"),
+                ("batch", f"{plan.batch_size} x {plan.accumulation}, {count(plan.steps)} steps"),
+                ("machine", f"{plan.device}, {plan.precision}, {plan.optimizer}"),
+                ("output", str(_output(run))),
+                *[(key, where) for key, where in overrides.items()],
+            ]
+        )
+        show_advice(found.advice)
+        if not found.advice:
+            typer.echo("no problems, no warnings")
+    if by_level["problem"]:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _output(run: RunFile) -> Path:
+    from backprop_tui.train.folder import default_output
+
+    return Path(run.output or default_output(run)).resolve()
+
+
+def _problem(item: Any) -> dict[str, str]:
+    return {
+        "code": item.code,
+        "field": item.field,
+        "message": item.message,
+        "source": item.source,
+    }

@@ -1,0 +1,148 @@
+"""`run`, `demo` and the wizard: the three ways to train."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from backprop_tui.cli.output import show_table
+from backprop_tui.cli.plan import SET_HELP
+from backprop_tui.core import runfile_io
+from backprop_tui.core.control import Control
+from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
+from backprop_tui.core.events import Event, Failed, Finished, History
+from backprop_tui.core.lines import line
+from backprop_tui.core.runfile import RunFile
+
+DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
+TRUST_HELP = "Run code the model brings along. Read that code first; asked for each time."
+
+
+def run_command(
+    path: Path = typer.Argument(help="The run file."),
+    output: str | None = typer.Option(None, "--output", "-o", help="Run folder to create."),
+    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
+    strict: bool = typer.Option(
+        False, "--strict", help="Refuse when a replay would differ from the recorded run."
+    ),
+    trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help=TRUST_HELP),
+) -> None:
+    """Train a run file without a screen: plain lines, the same run."""
+    run, overrides = runfile_io.read(path, sets)
+    if output is not None:
+        run = runfile_io.change(run, {"output": output})
+    raise typer.Exit(
+        headless(run, overrides=overrides, strict=strict, trust_remote_code=trust_remote_code)
+    )
+
+
+def demo_command(
+    output: str | None = typer.Option(None, "--output", "-o", help="Run folder to create."),
+    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
+) -> None:
+    """Train the bundled tiny model: in the wizard, or as plain lines without a terminal."""
+    run, overrides = runfile_io.read(DEMO, sets)
+    if output is not None:
+        run = runfile_io.change(run, {"output": output})
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        raise typer.Exit(_wizard(run))
+    raise typer.Exit(headless(run, overrides=overrides))
+
+
+def wizard_command() -> None:
+    """Open the wizard."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        typer.echo(
+            "The wizard needs a terminal. Without one: backprop-tui init, check and run "
+            "(backprop-tui --help).",
+            err=True,
+        )
+        raise typer.Exit(2)
+    raise typer.Exit(_wizard(None))
+
+
+def _wizard(run: RunFile | None) -> int:
+    from backprop_tui.tui.app import run_app
+
+    return run_app(run)
+
+
+def headless(
+    run: RunFile,
+    *,
+    overrides: dict[str, str] | None = None,
+    strict: bool = False,
+    trust_remote_code: bool = False,
+) -> int:
+    """Train in this thread and print plain lines; returns the exit code."""
+    from backprop_tui.train.runner import train
+
+    control, history = Control(), History()
+
+    def emit(event: Event) -> None:
+        history.add(event)
+        text = line(event)
+        if text is not None and not isinstance(event, Failed):
+            print_line(text)
+
+    with _signals(control):
+        ending = train(
+            run,
+            emit,
+            control,
+            overrides=overrides,
+            strict=strict,
+            trust_remote_code=trust_remote_code,
+            command=" ".join(["backprop-tui", *sys.argv[1:]]),
+        )
+    if isinstance(ending, Failed):
+        typer.echo(f"error: {ending.message}  [{ending.code}]", err=True)
+        if ending.hint:
+            typer.echo(f"  {ending.hint}", err=True)
+        if ending.log:
+            typer.echo(f"  log: {ending.log}", err=True)
+        return ending.exit_code
+    return _finished(ending, history)
+
+
+def _finished(ending: Finished, history: History) -> int:
+    from backprop_tui.core.summary import summary
+
+    if not ending.path:
+        return EXIT_INTERRUPTED
+    typer.echo("")
+    show_table(summary(history))
+    return EXIT_STOPPED if ending.stopped else EXIT_OK
+
+
+def print_line(text: str) -> None:
+    """One flushed line, so that a pipe or a log file follows along."""
+    typer.echo(text)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _signals(control: Control) -> Iterator[None]:
+    """First ctrl+c or SIGTERM: stop after this step and save. Second ctrl+c: quit now."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if control.stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        control.stop()
+        # os.write: print is not safe inside a signal handler.
+        os.write(2, b"stopping after this step and saving; ctrl+c again quits at once\n")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

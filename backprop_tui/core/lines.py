@@ -1,0 +1,76 @@
+"""Events as plain lines, for a terminal without a screen and for the log panel."""
+
+from __future__ import annotations
+
+from backprop_tui.core.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Preparing,
+    Saved,
+    Started,
+    Step,
+    Warned,
+)
+from backprop_tui.core.text import count, duration, parameters, percent, plural, rate, size
+
+LINES_A_RUN = 20  # step lines printed over a whole run; every other event is always printed
+
+
+def line(event: Event) -> str | None:
+    """One line without colour or control characters; None for what is not worth a line."""
+    match event:
+        case Preparing():
+            return f"{event.stage} …"
+        case Started():
+            return (
+                f"training {event.model} with {event.method} on {event.device}: "
+                f"{plural(event.train_rows, 'row')}, {count(event.heldout_rows)} held out, "
+                f"{plural(event.steps, 'step')}, rate {rate(event.learning_rate)}, "
+                f"{parameters(event.trainable)} of {parameters(event.parameters)} "
+                "parameters trained"
+            )
+        case Step():
+            return _step(event) if _is_printed(event) else None
+        case Evaluated():
+            return f"step {event.step:>5}  held-out  " + _figures(event)
+        case Warned():
+            source = f" (source: {event.source})" if event.source else ""
+            return f"warning  {event.message}{source} [{event.code}]"
+        case Saved():
+            return f"step {event.step:>5}  saved     {event.kind} {event.path}"
+        case Finished():
+            word = "stopped and saved" if event.stopped else "finished"
+            if event.stopped and not event.path:
+                word = "stopped before the first step; nothing to save"
+            return f"{word} at step {event.step} after {duration(event.seconds)}"
+        case Failed():
+            return f"failed: {event.message}"
+        case _:
+            return None
+
+
+def _is_printed(event: Step) -> bool:
+    every = max(1, event.steps // LINES_A_RUN)
+    return event.step in (1, event.steps) or event.step % every == 0
+
+
+def _step(event: Step) -> str:
+    words = f"step {event.step:>5}  train     " + _figures(event)
+    if event.tokens_per_second:
+        words += f"  {event.tokens_per_second:,.0f} tokens/s"
+    return words + (f"  {size(event.memory)}" if event.memory else "")
+
+
+def _figures(event: Step | Evaluated) -> str:
+    words = f"loss {_fixed(event.loss, 4)}"
+    if event.margin is not None:
+        words += f"  margin {event.margin:+.4f}"
+    if event.accuracy is not None:
+        words += f"  accuracy {percent(event.accuracy)}"
+    return words
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "not a number" if value is None else f"{value:.{digits}f}"

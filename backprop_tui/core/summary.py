@@ -1,0 +1,114 @@
+"""What a run came to: History -> labelled facts, for the last screen and the last lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
+from backprop_tui.core.reading import figure
+from backprop_tui.core.text import count, duration, parameters, percent, plural, size
+
+Fact = tuple[str, str]
+
+
+def summary(history: History) -> list[Fact]:
+    """(label, value) in reading order. Facts that the run has not produced are left out."""
+    return [
+        *_trained(history),
+        *_learned(history),
+        *_cost(history),
+        *_kept(history),
+    ]
+
+
+def _trained(history: History) -> list[Fact]:
+    started, last = history.started, history.last
+    if started is None:
+        return []
+    facts = [
+        (
+            "Trained",
+            f"{started.method} on {started.model}: {parameters(started.trainable)} of "
+            f"{parameters(started.parameters)} parameters, on {started.device}",
+        ),
+        ("Data", started.data),
+        (
+            "Rows",
+            f"{count(started.train_rows)} trained on, "
+            + (f"{count(started.heldout_rows)} held out" if started.heldout_rows else "none held out"),
+        ),
+        ("Dropped", _dropped(started.dropped)),
+    ]
+    done = last.step if last else 0
+    ended = history.ended
+    how = ", stopped on request" if isinstance(ended, Finished) and ended.stopped else ""
+    facts.append(("Steps", f"{count(done)} of {count(last.steps if last else started.steps)}{how}"))
+    return facts
+
+
+def _dropped(dropped: dict[str, int]) -> str:
+    reasons = [(reason, n) for reason, n in dropped.items() if n]
+    if not reasons:
+        return "no rows"
+    parts = ", ".join(f"{count(n)} {reason}" for reason, n in reasons)
+    return f"{plural(sum(n for _, n in reasons), 'row')}: {parts}"
+
+
+def _learned(history: History) -> list[Fact]:
+    """First and last figures, measured on the held-out rows where there are any."""
+    signed: Callable[[float | None], str] = lambda value: figure(value, signed=True)  # noqa: E731
+    name = "loss" if history.started and history.started.method == "sft" else "margin"
+    write = figure if name == "loss" else signed
+    if history.evaluations:
+        where, source = "held-out", history.evaluations
+        first, last = source[0], source[-1]
+    elif history.steps:
+        where, first, last = "train", history.steps[0], history.steps[-1]  # type: ignore[assignment]
+    else:
+        return []
+    return _change(where, name, first, last, write) + _change(
+        where, "accuracy", first, last, percent
+    )
+
+
+def _change(
+    where: str,
+    name: str,
+    first: Step | Evaluated,
+    last: Step | Evaluated,
+    write: Callable[[float | None], str],
+) -> list[Fact]:
+    before, after = getattr(first, name), getattr(last, name)
+    if before is None or after is None:
+        return []
+    change = write(after) if first is last else f"{write(before)} → {write(after)}"
+    return [(f"{where.capitalize()} {name}", change)]
+
+
+def _cost(history: History) -> list[Fact]:
+    ended, last = history.ended, history.last
+    facts: list[Fact] = []
+    peak = ended.memory_peak if isinstance(ended, Finished) else last.memory_peak if last else None
+    if peak is not None:
+        facts.append(("Peak memory", size(peak)))
+    if isinstance(ended, Finished):
+        pace = f", {count(round(last.tokens / ended.seconds))} tokens/s" if (
+            last and last.tokens and ended.seconds > 0
+        ) else ""
+        facts.append(("Time", duration(ended.seconds) + pace))
+    elif ended is not None:
+        facts.append(("Time", duration(ended.t)))
+    if history.warnings:
+        codes = ", ".join(dict.fromkeys(item.code for item in history.warnings))
+        facts.append(("Warnings", codes))
+    return facts
+
+
+def _kept(history: History) -> list[Fact]:
+    ended = history.ended
+    if isinstance(ended, Finished):
+        return [("Adapter", ended.path), ("Run it again", ended.replay)]
+    if isinstance(ended, Failed):
+        saved = [("Last saved", history.saved[-1].path)] if history.saved else []
+        return [*saved, ("Log", ended.log)]
+    return []

@@ -1,0 +1,215 @@
+"""The facts: exact counts over the whole file, statistics over a sample of its kept rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from backprop_tui.core.errors import InputError
+from backprop_tui.core.facts import DataFacts, LengthBias, Quantiles
+from backprop_tui.core.rows import (
+    Chat,
+    Labelled,
+    Message,
+    Pair,
+    Row,
+    prompt_of,
+    text_of,
+)
+
+from .clean import SHOWN, Loaded, as_text, sample
+
+EXAMPLE = 2000  # characters shown of one field
+
+# Scripts written without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+)
+
+
+def words(text: str) -> int:
+    """Words between spaces; for text mostly in a script without spaces, its characters."""
+    parts = text.split()
+    if text.isascii():
+        return len(parts)
+    characters = sum(map(len, parts))
+    if 2 * len(_UNSPACED.findall(text)) > characters:
+        return characters
+    return len(parts)
+
+
+def fields(row: Row) -> dict[str, tuple[Message, ...]]:
+    """The parts whose lengths are told apart; of a chat, its last answer and all before it."""
+    prompt = prompt_of(row)
+    if isinstance(row, Pair):
+        return {"prompt": prompt, "chosen": row.chosen, "rejected": row.rejected}
+    if isinstance(row, Labelled):
+        return {"prompt": prompt, "completion": row.completion}
+    return {"prompt": prompt, "completion": row.messages[len(prompt) :]}
+
+
+def describe(loaded: Loaded, *, seed: int = 0) -> DataFacts:
+    """Facts of what was loaded. The sample is the same for the same seed, on every machine."""
+    rows, table = loaded.rows, loaded.table
+    sampled = sample(rows, seed)
+    lengths = _lengths(sampled, words)
+    rows_again, prompts_again = _duplicates(rows)
+    return DataFacts(
+        name=table.name,
+        path=table.path,
+        format=table.format,
+        shape=loaded.shape,
+        layout=loaded.layout,
+        columns=loaded.columns,
+        rows=len(table.records) + len(table.broken),
+        kept=len(rows),
+        dropped=loaded.dropped,
+        dropped_rows=loaded.dropped_rows,
+        sampled=len(sampled),
+        words={name: quantiles(values) for name, values in lengths.items()},
+        length_bias=_length_bias(lengths) if loaded.shape == "paired" and sampled else None,
+        labels=_labels(rows) if loaded.shape == "unpaired" else None,
+        duplicate_rows=rows_again,
+        duplicate_prompts=prompts_again,
+        examples=_examples(sampled) if sampled else _raw_examples(loaded),
+        sha256=table.sha256,
+        advice=loaded.advice,
+    )
+
+
+def with_tokens(
+    facts: DataFacts, loaded: Loaded, tokenizer_file: Path, *, seed: int = 0
+) -> DataFacts:
+    """The facts with token quantiles of the same sample, without the chat template's markup.
+
+    tokenizer_file: a tokenizer.json. Raises InputError when it cannot be read.
+    """
+    from tokenizers import Tokenizer  # 0.1 s
+
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise InputError(
+            f"{tokenizer_file}: not a tokenizer that can be read ({error})",
+            code="TOKENIZER_UNREADABLE",
+        ) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def tokens(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    lengths = _lengths(sample(loaded.rows, seed), tokens)
+    return replace(facts, tokens={name: quantiles(values) for name, values in lengths.items()})
+
+
+def _lengths(rows: Sequence[Row], length: Callable[[str], int]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        for name, messages in fields(row).items():
+            found.setdefault(name, []).append(length(text_of(messages)))
+    return found
+
+
+def quantiles(values: Sequence[int]) -> Quantiles:
+    """By nearest rank: p90 is the smallest value that at least 90 % do not exceed."""
+    ordered = sorted(values)
+
+    def rank(percent: int) -> int:
+        return ordered[-(-percent * len(ordered) // 100) - 1]
+
+    return Quantiles(
+        p50=rank(50),
+        p90=rank(90),
+        p99=rank(99),
+        max=ordered[-1],
+        mean=sum(ordered) / len(ordered),
+    )
+
+
+def _length_bias(lengths: dict[str, list[int]]) -> LengthBias:
+    chosen, rejected = lengths["chosen"], lengths["rejected"]
+    pairs = list(zip(chosen, rejected, strict=True))
+    longer = sum(1 for a, b in pairs if a > b)
+    shorter = sum(1 for a, b in pairs if a < b)
+    return LengthBias(
+        pairs=len(pairs),
+        chosen_longer=longer,
+        chosen_shorter=shorter,
+        equal=len(pairs) - longer - shorter,
+        ratio=sum(rejected) / sum(chosen),
+        p_value=sign_test(longer, shorter),
+    )
+
+
+def sign_test(more: int, fewer: int) -> float:
+    """Two-sided exact sign test: how likely a split this uneven is when both are as likely.
+
+    Python's integers are exact at any size, so no approximation is needed for a sample.
+    """
+    n, tail, term = more + fewer, 0, 1
+    for k in range(min(more, fewer) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def _labels(rows: Sequence[Row]) -> dict[bool, int]:
+    labels = [row.label for row in rows if isinstance(row, Labelled)]
+    return {True: labels.count(True), False: labels.count(False)}
+
+
+def _duplicates(rows: Sequence[Row]) -> tuple[int, int]:
+    """(rows equal to an earlier one, rows whose prompt an earlier one has); empty prompts apart."""
+    seen: set[object] = set()
+    prompts: set[str] = set()
+    asked = 0
+    for row in rows:
+        seen.add(_content(row))
+        prompt = text_of(prompt_of(row))
+        if prompt:
+            asked += 1
+            prompts.add(prompt)
+    return len(rows) - len(seen), asked - len(prompts)
+
+
+def _content(row: Row) -> object:
+    """The row without its number."""
+    if isinstance(row, Pair):
+        return row.prompt, row.chosen, row.rejected
+    if isinstance(row, Chat):
+        return row.messages
+    return row.prompt, row.completion, row.label
+
+
+def _spread(n: int) -> list[int]:
+    """Places of the rows to look at: first, middle, last."""
+    return sorted({i * (n - 1) // max(SHOWN - 1, 1) for i in range(SHOWN)}) if n else []
+
+
+def _examples(rows: Sequence[Row]) -> tuple[dict[str, str], ...]:
+    shown = []
+    for row in (rows[i] for i in _spread(len(rows))):
+        example = {name: _shown(messages) for name, messages in fields(row).items()}
+        if isinstance(row, Labelled):
+            example["label"] = str(row.label).lower()
+        shown.append(example)
+    return tuple(shown)
+
+
+def _shown(messages: tuple[Message, ...]) -> str:
+    """One turn as its text, several with their roles."""
+    if len(messages) == 1:
+        return as_text(messages[0].content, EXAMPLE)
+    return as_text("\n".join(f"{turn.role}: {turn.content}" for turn in messages), EXAMPLE)
+
+
+def _raw_examples(loaded: Loaded) -> tuple[dict[str, str], ...]:
+    """Where no row can be trained, rows as they stand in the file."""
+    records = [value for _, value in loaded.table.records if isinstance(value, dict)]
+    return tuple(
+        {as_text(name, EXAMPLE): as_text(value, EXAMPLE) for name, value in records[i].items()}
+        for i in _spread(len(records))
+    )

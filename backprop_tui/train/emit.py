@@ -1,0 +1,155 @@
+"""From trainer callbacks to events, and from requests to trainer flags."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+from backprop_tui.core.control import Control
+from backprop_tui.core.errors import RunError
+from backprop_tui.core.events import Evaluated, Event, Saved, Step
+
+Emit = Callable[[Event], None]
+METRICS = {
+    "reward_chosen": "rewards/chosen",
+    "reward_rejected": "rewards/rejected",
+    "margin": "rewards/margins",
+    "accuracy": "rewards/accuracies",
+    "logp_chosen": "logps/chosen",
+    "logp_rejected": "logps/rejected",
+}
+COUNTED = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
+
+
+class StopNow(Exception):
+    """Raised inside an evaluation when a stop was asked for; training has a flag instead."""
+
+
+class EventCallback(TrainerCallback):  # type: ignore[misc]
+    """Turns logs into Step and Evaluated, and honours stop and save within one step."""
+
+    def __init__(self, emit: Emit, control: Control, clock: Callable[[], float]) -> None:
+        self.emit = emit
+        self.requests = control
+        self.clock = clock
+        self.heldout_rows = 0
+        self.tokens = 0  # counted by the trainer's batches, padding left out
+        self.evaluated_at: int | None = None
+        self._last: tuple[float, int] | None = None
+
+    def count_tokens(self, batch: dict[str, Any]) -> None:
+        """Add a training batch's real tokens: padding and KL rows left out."""
+        self.tokens += sum(int(batch[key].sum()) for key in COUNTED if key in batch)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """A stop or a save asked for meanwhile."""
+        if self.requests.stopping:
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = False
+        elif self.requests.take_save():
+            control.should_save = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """An evaluation can be long; a stop does not wait for its end."""
+        if self.requests.stopping:
+            raise StopNow
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_kw: Any
+    ) -> None:
+        """One optimizer step, or one evaluation."""
+        logs = logs or {}
+        if "eval_loss" in logs:
+            self._evaluated(state.global_step, logs)
+        elif "loss" in logs:
+            self._step(state, logs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """A checkpoint is on disk."""
+        self.emit(
+            Saved(
+                t=self.clock(),
+                step=state.global_step,
+                path=f"{args.output_dir}/checkpoint-{state.global_step}",
+                kind="checkpoint",
+            )
+        )
+
+    def _step(self, state: Any, logs: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        speed = None
+        if self._last is not None and now > self._last[0]:
+            speed = (self.tokens - self._last[1]) / (now - self._last[0])
+        self._last = (now, self.tokens)
+        loss = float(logs["loss"])
+        memory, reserved, peak = memory_in_use()
+        self.emit(
+            Step(
+                t=self.clock(),
+                step=state.global_step,
+                steps=state.max_steps,
+                epoch=float(state.epoch or 0),
+                loss=loss,
+                learning_rate=float(logs.get("learning_rate", 0.0)),
+                grad_norm=_number(logs.get("grad_norm")),
+                kl=_number(logs.get("kl")),
+                tokens=self.tokens,
+                tokens_per_second=speed,
+                memory=memory,
+                memory_reserved=reserved,
+                memory_peak=peak,
+                **_metrics(logs, ""),
+            )
+        )
+        if not math.isfinite(loss):
+            raise RunError(
+                f"The loss became {loss} at step {state.global_step}.",
+                hint="lower training.learning_rate; the last checkpoint is intact",
+                code="RUN_NOT_FINITE",
+            )
+
+    def _evaluated(self, step: int, logs: dict[str, Any]) -> None:
+        self.evaluated_at = step
+        self.emit(
+            Evaluated(
+                t=self.clock(),
+                step=step,
+                rows=self.heldout_rows,
+                loss=float(logs["eval_loss"]),
+                **_metrics(logs, "eval_"),
+            )
+        )
+        # What was spent on evaluating is not training time.
+        self._last = (time.perf_counter(), self.tokens) if self._last else None
+
+
+def memory_in_use() -> tuple[int | None, int | None, int | None]:
+    """Bytes: held by tensors, reserved, peak. On a CPU: the process, None, its peak."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        return (
+            torch.cuda.memory_allocated(),
+            torch.cuda.memory_reserved(),
+            torch.cuda.max_memory_reserved(),
+        )
+    import psutil
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    return psutil.Process().memory_info().rss, None, peak
+
+
+def _metrics(logs: dict[str, Any], prefix: str) -> dict[str, float | None]:
+    return {name: _number(logs.get(f"{prefix}{key}")) for name, key in METRICS.items()}
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,47 @@
+"""A reading of the card every second while a run lasts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from backprop_tui.core.events import Event, GpuSampled
+from backprop_tui.probe.gpu import GpuSampler
+
+INTERVAL = 1.0  # seconds
+
+
+@contextmanager
+def sampling(
+    card: int, emit: Callable[[Event], None], clock: Callable[[], float]
+) -> Iterator[None]:
+    """Emit GpuSampled from a thread of its own; on a machine without a card, nothing."""
+    done = threading.Event()
+
+    def sample() -> None:
+        with GpuSampler(card) as sampler:
+            while not done.is_set():
+                reading = sampler.read()
+                if reading is None:
+                    return
+                emit(
+                    GpuSampled(
+                        t=clock(),
+                        memory_used=reading.memory_used,
+                        memory_total=reading.memory_total,
+                        utilisation=reading.utilisation,
+                        temperature=reading.temperature,
+                        power=reading.power,
+                        power_limit=reading.power_limit,
+                    )
+                )
+                done.wait(INTERVAL)
+
+    thread = threading.Thread(target=sample, name="gpu-sampler", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,42 @@
+"""run.log: what the libraries say, and tracebacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send every logger's records and Python's warnings to a file, and nowhere else.
+
+    Libraries that write to a terminal (transformers sets its own handler) lose that handler
+    while the run lasts; the root logger's handlers and level are put back afterwards.
+    """
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before_handlers, before_level = list(root.handlers), root.level
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    _quiet_libraries()
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers, root.level = before_handlers, before_level
+        handler.close()
+
+
+def _quiet_libraries() -> None:
+    """Route the libraries' own loggers to the root and switch their progress bars off."""
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()

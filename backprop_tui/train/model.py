@@ -1,0 +1,185 @@
+"""Loading: tokenizer, frozen base, quantisation, and the adapter's shape."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from backprop_tui.core.effective import Effective
+from backprop_tui.core.errors import InputError, RunError
+from backprop_tui.core.facts import ModelFacts
+from backprop_tui.core.runfile import RunFile
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+# Below this a step is so short that handing it to several threads costs more than it saves.
+ONE_THREAD_BELOW = 20_000_000  # parameters, CPU runs only
+
+
+def use_device(run: RunFile, plan: Effective, model: ModelFacts) -> None:
+    """Point torch at the chosen card, or at the CPU with a thread count that replays."""
+    import torch
+
+    if plan.device == "cuda":
+        # Read by CUDA at its first use, which has not happened yet.
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(run.machine.card)
+        if not torch.cuda.is_available():
+            raise RunError(
+                "The driver shows a card but torch cannot use it.",
+                hint="backprop-tui gpu shows the driver; torch must be a CUDA build for it",
+                code="RUN_NO_CUDA",
+            )
+        torch.cuda.reset_peak_memory_stats()
+    elif (model.parameters or 0) < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+
+
+def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) -> Any:
+    """A tokenizer with a chat template and a padding token that is not its EOS where possible."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.path or model.name,
+            revision=model.commit if not model.path else None,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{model.name}: the tokenizer cannot be loaded: {_first_line(error)}",
+            hint="the model folder needs tokenizer.json and tokenizer_config.json",
+            code="MODEL_NO_TOKENIZER",
+        ) from error
+    if run.model.chat_template:
+        path = Path(run.model.chat_template).expanduser()
+        try:
+            tokenizer.chat_template = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"model.chat_template: {path} cannot be read: {error}", code="TEMPLATE_UNREADABLE"
+            ) from error
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{model.name} has no chat template",
+            hint="give a Jinja file in model.chat_template, or use an instruction-tuned model",
+            code="model-no-chat-template",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote_code: bool) -> Any:
+    """The base model, frozen weights in the planned precision. Safetensors only."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {}
+    half = torch.bfloat16
+    if plan.device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        half = torch.float16
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(
+        plan.precision, half
+    )
+    if run.lora is None:
+        # Trained weights are float32: bf16 rounds away steps as small as the published rates.
+        dtype = torch.float32
+    if plan.precision in ("nf4", "int8"):
+        options["quantization_config"] = _quantisation(plan.precision, dtype)
+    if plan.device == "cuda":
+        options["device_map"] = {"": 0}
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.path or model.name,
+            revision=model.commit if not model.path else None,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(
+            f"{model.name}: the weights cannot be loaded: {_first_line(error)}",
+            hint="backprop-tui check names what is wrong with a model folder",
+            code="MODEL_UNLOADABLE",
+        ) from error
+    loaded.config.use_cache = False  # for generation; with checkpointing it only warns
+    return loaded
+
+
+def _quantisation(precision: str, compute: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def lora_config(run: RunFile) -> Any:
+    """The PEFT configuration of [lora], or None for full fine-tuning."""
+    if run.lora is None:
+        return None
+    from peft import LoraConfig
+
+    targets = run.lora.targets
+    return LoraConfig(
+        r=run.lora.rank,
+        lora_alpha=run.lora.alpha,
+        lora_dropout=run.lora.dropout,
+        target_modules=ATTENTION if targets == "attention" else targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def check_targets(run: RunFile, model: Any) -> None:
+    """Refuse adapter targets that name no module, with the names there are."""
+    if run.lora is None or run.lora.targets == "all-linear":
+        return
+    targets = ATTENTION if run.lora.targets == "attention" else list(run.lora.targets)
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    absent = [target for target in targets if target.rpartition(".")[2] not in names]
+    if absent:
+        import torch
+
+        linear = sorted(
+            {
+                name.rpartition(".")[2]
+                for name, module in model.named_modules()
+                if isinstance(module, torch.nn.Linear)
+            }
+        )
+        raise InputError(
+            f"lora.targets = {absent!r}: no such module in this model",
+            hint=f"its linear layers are {', '.join(linear)}; or 'all-linear'",
+            code="CONFIG_INVALID_SETTING",
+        )
+
+
+def weights_sha256(model: ModelFacts) -> str:
+    """One hash over the safetensors files of a local folder; "" for a hub model (its commit
+    names the weights). Over 1 GB only headers and ends are read: enough to notice a change."""
+    if not model.path or model.commit:
+        return ""
+    digest = hashlib.sha256()
+    for file in sorted(Path(model.path).glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            if size <= 2**30:
+                while block := stream.read(2**20):
+                    digest.update(block)
+            else:
+                digest.update(stream.read(2**24))
+                stream.seek(-(2**24), os.SEEK_END)
+                digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,109 @@
+"""The memory bar: what the plan takes, by part, against what is free."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from backprop_tui.core.memory import PARTS, Estimate
+from backprop_tui.core.text import size
+from backprop_tui.tui.signs import SIGNS
+from backprop_tui.tui.view import View
+
+# Neighbours differ in shade, and every part carries its name or first letter as well.
+EVEN, ODD = "$text-primary on $primary-muted", "$text-secondary on $secondary-muted"
+STYLES = {part: (EVEN, ODD)[index % 2] for index, part in enumerate(PARTS)}
+
+
+class MemoryBar(Static):
+    """Two lines, and a third with the figures where there is room."""
+
+    def __init__(self) -> None:
+        super().__init__(id="memory-bar")
+        self._view: View | None = None
+
+    def show(self, view: View) -> None:
+        """Show the estimate of a view."""
+        self._view = view
+        self._redraw()
+
+    def on_resize(self) -> None:
+        self._redraw()
+
+    def _redraw(self) -> None:
+        width = self.size.width
+        if self._view is None or width < 20:
+            return
+        memory = self._view.memory
+        if memory is None:
+            self.update(unknown(self._view))
+            return
+        lines = [verdict(memory, self._view), stacked(memory, width)]
+        if self.size.height > 2:
+            lines.append(legend(memory))
+        self.update(Content("\n").join(lines))
+
+
+def unknown(view: View) -> Content:
+    """What to say while there is nothing to estimate from."""
+    if view.facts.model is None:
+        text = "choose a model to see what the plan takes"
+    else:
+        text = "this model's config does not give its sizes, so nothing can be estimated"
+    return Content.from_markup("[b]Memory[/b]  [$text-muted]$text[/]", text=text)
+
+
+def verdict(memory: Estimate, view: View) -> Content:
+    """Needed, free, and whether it fits, in words."""
+    what = "on the card" if view.effective.device == "cuda" else "of main memory"
+    needed = size(memory.needed)
+    start = Content.from_markup("[b]Memory[/b]  about $needed", needed=needed)
+    if memory.available is None:
+        return Content.assemble(start, Content.styled("  how much is free is not known", "$text-muted"))
+    free = Content(f" of {size(memory.available)} free {what}   ")
+    if memory.fits:
+        spare = size(memory.available - memory.needed)
+        word = Content.from_markup(
+            "[$text-success]$sign fits[/] $spare", sign=SIGNS.done, spare=f"with {spare} to spare"
+        )
+    else:
+        short = size(memory.needed - memory.available)
+        word = Content.from_markup(
+            "[$text-error]$sign does not fit[/], $short short", sign=SIGNS.problem, short=short
+        )
+    return Content.assemble(start, free, word, Content.styled("   rough", "$text-muted"))
+
+
+def stacked(memory: Estimate, width: int) -> Content:
+    """The parts side by side, each as wide as its share; what is free at the end."""
+    whole = max(memory.needed, memory.available or 0)
+    cells = shares([memory.parts[part] for part in PARTS], whole, width)
+    pieces = [
+        Content.styled(label(part, n), STYLES[part])
+        for part, n in zip(PARTS, cells, strict=True)
+        if n
+    ]
+    rest = width - sum(cells)
+    return Content.assemble(*pieces, Content.styled(SIGNS.free * rest, "$text-disabled"))
+
+
+def shares(values: list[int], whole: int, width: int) -> list[int]:
+    """Widths in cells that add up to the rounded share of the whole."""
+    cells, before = [], 0
+    for value in values:
+        after = before + value
+        cells.append(round(after / whole * width) - round(before / whole * width))
+        before = after
+    return cells
+
+
+def label(part: str, width: int) -> str:
+    """A part's name if it fits, else its first letter, filled to the width."""
+    text = part if len(part) + 1 <= width else part[:1]
+    return text.ljust(width)[:width]
+
+
+def legend(memory: Estimate) -> Content:
+    """Every part with its figure."""
+    text = f" {SIGNS.dot} ".join(f"{part} {size(memory.parts[part])}" for part in PARTS)
+    return Content.styled(text, "$text-muted")

@@ -1,0 +1,116 @@
+"""Reading the machine, the model and the data in threads: a question in, a message out.
+
+A question is everything the answer depends on. An answer whose question is no longer the
+current one is stale and is dropped by the app.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backprop_tui.core.errors import BackpropError, Problem
+from backprop_tui.core.facts import Facts
+from backprop_tui.core.methods import METHODS
+from backprop_tui.core.runfile import DataSection, RunFile
+from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
+
+if TYPE_CHECKING:
+    from backprop_tui.probe.data import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuestion:
+    """Which model."""
+
+    name: str
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuestion:
+    """Which rows, split how, counted with which tokenizer. plan: what the rows are read for."""
+
+    plan: RunFile
+    tokenizer: str | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the answer depends on."""
+        data = self.plan.data
+        return (*self.source, data.heldout, data.heldout_seed, self.tokenizer)
+
+    @property
+    def source(self) -> tuple[Any, ...]:
+        """What the rows themselves depend on, before the split."""
+        return _source(self.plan.data, self.plan.method)
+
+
+def _source(data: DataSection, method: str) -> tuple[Any, ...]:
+    columns = tuple(sorted((data.columns or {}).items()))
+    return (data.path, data.split, data.revision, columns, data.shape, method)
+
+
+def model_question(plan: RunFile) -> ModelQuestion:
+    """What the plan asks about its model."""
+    return ModelQuestion(plan.model.id, plan.model.revision)
+
+
+def data_question(plan: RunFile, facts: Facts) -> DataQuestion:
+    """What the plan asks about its data; lengths are in tokens once a tokenizer is at hand."""
+    folder = facts.model.path if facts.model else None
+    tokenizer = str(Path(folder) / "tokenizer.json") if folder else None
+    return DataQuestion(plan, tokenizer)
+
+
+def read_machine() -> MachineRead:
+    """The cards and the free memory. Never fails: what cannot be read is said in the facts."""
+    import psutil
+
+    from backprop_tui.probe.gpu import probe_gpu
+
+    return MachineRead(probe_gpu(), psutil.virtual_memory().available)
+
+
+def read_cache() -> CacheRead:
+    """The models in the local Hugging Face cache."""
+    from backprop_tui.probe.model import cached_models
+
+    return CacheRead(cached_models())
+
+
+def read_model(question: ModelQuestion) -> ModelRead:
+    """The facts of a model, or why it cannot be used."""
+    from backprop_tui.probe.model import probe_model
+
+    try:
+        return ModelRead(question, probe_model(question.name, revision=question.revision))
+    except BackpropError as error:
+        return ModelRead(question, None, as_problem("model.id", error))
+
+
+def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
+    """The facts of a data set, or why it cannot be used. held: its rows, when already loaded."""
+    from backprop_tui.core.split import split
+    from backprop_tui.probe.data import describe, load, with_tokens
+    from backprop_tui.probe.survey import count_rows, data_source, rows_for
+
+    plan = question.plan
+    try:
+        loaded = held if held is not None else load(data_source(plan))
+        facts = describe(loaded, seed=plan.data.heldout_seed)
+        if question.tokenizer and Path(question.tokenizer).is_file():
+            facts = with_tokens(facts, loaded, Path(question.tokenizer))
+    except BackpropError as error:
+        return DataRead(question, None, problem=as_problem("data.path", error))
+    counts = None
+    if facts.shape in METHODS[plan.method].shapes:
+        rows = rows_for(plan, loaded.rows)
+        counts = count_rows(*split(rows, plan.data.heldout, plan.data.heldout_seed))
+    return DataRead(question, facts, loaded, counts)
+
+
+def as_problem(field: str, error: BackpropError) -> Problem:
+    """An error as it stands under a field."""
+    return Problem(error.code, field, error.message, fix=error.hint)
