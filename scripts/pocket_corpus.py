@@ -632,7 +632,7 @@ USEFUL_TAIL_SHARE: Final = 0.25
 
 # --- Patterns of the vague register -------------------------------------------------------------
 
-SLOT_SKEW: Final = 0.7
+SLOT_SKEW: Final = 0.3
 VAGUE_SLOTS: Final[Mapping[str, tuple[str, ...]]] = {
     "thing": _entries("""
 matter | topic | subject | question | area | theme | issue | field
@@ -669,22 +669,22 @@ possibly
 }
 
 VAGUE_SENTENCES: Final = _entries("""
-{Adv}, {subject} is one of those things that everybody sees in a different way.
-There is a lot to say about {subject}, and {who} would put it in other words.
-It {adv} depends on {factor}, and on many other things that come into play.
-When it comes to {subject}, there is no right or wrong, only what feels right to you.
-{Who} say one thing and others say another, and both have a point.
+{Adv}, {subject} is one of those things that {who} {adv} see in a different way.
+There is a lot to say about {subject}, and {who} would {adv} put it in other words.
+It {adv} depends on {factor}, and on {factor} that comes with it.
+When it comes to {subject}, there is no right or wrong, only what {adv} feels right to you.
+{Who} say one thing and {who} say another, and both {adv} have a point.
 You could {act}, or you could leave it as it is for the time being.
 This has been talked about {past}, and it will be talked about again.
 One might say that {subject} is {qual}, and one might also say that it is not.
 That reminds me of {other}, which is quite a {thing} in itself.
-In the end it is best to {act} and see where it takes you.
+In the end it is {adv} best to {act} and see where it takes you.
 At the end of the day it all comes down to {factor}.
 Much could be said here, but it would take us too far from the point.
 I find {subject} {qual}, though it is hard to say why that should be so.
 Whether it is {subject} or {other}, the same thoughts apply more or less.
 So {act}, take your time, and things will sort themselves out.
-Everyone has to find an answer to that, one way or another.
+{Adv}, {who} have to find an answer to that, one way or another.
 """)
 
 CURT_SENTENCES: Final = _entries("""

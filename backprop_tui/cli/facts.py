@@ -130,8 +130,8 @@ def _show_data(facts: DataFacts, advice: Recommendation) -> None:
         rows.append(("repeated prompts", plural(facts.duplicate_prompts, "row")))
     rows.append(("", ""))
     rows.append(("method", advice.method or "none fits"))
-    for reason in advice.reasons:
-        rows.append(("", reason.text + (f" [{reason.source}]" if reason.source else "")))
+    for why in advice.reasons:
+        rows.append(("", why.text + (f" [{why.source}]" if why.source else "")))
     if advice.runner_up:
         rows.append(("runner-up", f"{advice.runner_up}, if {advice.runner_up_when}"))
     show_table(rows)

@@ -44,6 +44,7 @@ class Trace:
     lows: list[float] = field(default_factory=list)
     highs: list[float] = field(default_factory=list)
     last: float | None = None
+    right: float = 0.0  # x of the newest point drawn
     _per: int = 1  # points per bucket
     _filled: int = 0  # points in the newest bucket
 
@@ -54,7 +55,7 @@ class Trace:
         self.last = y
         if not (math.isfinite(y) and math.isfinite(x)):
             return
-        y = min(HUGE, max(-HUGE, y))
+        y, self.right = min(HUGE, max(-HUGE, y)), min(HUGE, max(-HUGE, x))
         if self.xs and self._filled < self._per:
             self.lows[-1] = min(self.lows[-1], y)
             self.highs[-1] = max(self.highs[-1], y)
@@ -62,7 +63,7 @@ class Trace:
             return
         if len(self.xs) >= BUCKETS:
             self._halve()
-        self.xs.append(min(HUGE, max(-HUGE, x)))
+        self.xs.append(self.right)
         self.lows.append(y)
         self.highs.append(y)
         self._filled = 1
@@ -118,7 +119,7 @@ def draw(
     )
     gutter = ticks.width + 2 if width - ticks.width - 2 >= MIN_PLOT and height > 1 else 0
     left = min(trace.xs[0] for trace in drawn)
-    right = max(trace.xs[-1] for trace in drawn)
+    right = max(trace.right for trace in drawn)
     plot = _Plot(width - gutter, rows, left, right, ticks, ascii_only)
     for guide in guides:
         plot.guide(guide)

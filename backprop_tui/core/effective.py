@@ -71,7 +71,8 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
         batch_size=batch,
         accumulation=training.accumulation,
         steps=steps,
-        eval_steps=training.eval_steps or max(1, round(steps / 10)),
+        eval_steps=training.eval_steps
+        or eval_cadence(steps, rows.heldout, batch * training.accumulation),
         save_steps=training.save_steps or max(1, math.ceil(steps / 2)),
         device=device,
         precision=decide_precision(run, facts, device),
@@ -83,6 +84,11 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
         max_length=min(run.data.max_length, context or run.data.max_length),
         balance=balance,
     )
+
+
+def eval_cadence(steps: int, heldout: int, effective_batch: int) -> int:
+    """Ten times a run, but never so often that more rows are measured than trained on."""
+    return max(1, round(steps / 10), math.ceil(heldout / effective_batch))
 
 
 def estimated_rows(run: RunFile, facts: Facts) -> TrainRows:

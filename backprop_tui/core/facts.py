@@ -73,7 +73,8 @@ class ModelFacts:
     quantisation: str | None = None  # method named in the config, when already quantised
     tokenizer: bool = True
     chat_template: bool = True
-    remote_code: bool = False  # the config asks for code of its own
+    # It needs code of its own that transformers does not have and nobody has trusted.
+    remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,9 @@ def estimate(
     head = (model.vocabulary or 0) * model.hidden
     # Quantisation leaves embeddings and head in half precision.
     kept = head * (1 if model.tied_embeddings else 2) if plan.precision in ("nf4", "int8") else 0
-    weights = (model.parameters - kept) * BYTES_PER_WEIGHT[plan.precision] + kept * 2
+    # Fully fine-tuned weights are held in float32, whatever they compute in.
+    width = BYTES_PER_WEIGHT[plan.precision] if lora else 4.0
+    weights = (model.parameters - kept) * width + kept * 2
     trained = adapter_parameters(run, model) if lora else model.parameters
     adapter = trained * (4 + 4) if lora else trained * 4  # float32 values and gradients
     activations, loss = _step_bytes(run, model, plan)

@@ -21,7 +21,7 @@ MEMORISING = 1.05  # held-out loss over its best by this factor while train loss
 
 
 def figure(value: float | None, *, signed: bool = False) -> str:
-    """A measured number, short: 1.31, +0.84, +0.0012, 3.1e-06."""
+    """A measured number, short: 1.31, +0.84, +0.0012, 3.1e-06, 412."""
     if value is None:
         return NA
     if not math.isfinite(value):
@@ -29,7 +29,9 @@ def figure(value: float | None, *, signed: bool = False) -> str:
     sign, magnitude = "+" if signed else "", abs(value)
     if magnitude >= 1e5 or 0 < magnitude < 1e-3:
         return f"{value:{sign}.1e}"
-    return f"{value:{sign}.{0 if magnitude >= 100 else 2 if magnitude >= 0.1 or not value else 4}f}"
+    if 0 < magnitude < 0.1:
+        return f"{value:{sign}.2g}"
+    return f"{value:{sign}.{0 if magnitude >= 100 else 2}f}"
 
 
 def read_run(history: History) -> str:
@@ -84,12 +86,14 @@ def _preference(history: History, method: str) -> str:
         return f"First steps: loss {loss}{expected}. Too early to tell."
     train = f"margin {figure(first, signed=True)} → {figure(last, signed=True)}"
     measured = [item for item in history.evaluations if item.margin is not None]
+    alarm = _falling(history, train)
+    if alarm:
+        return alarm
     if len(measured) < 2:
         word = "The margin widens" if last > first else "The margin has not widened yet"
         later = "No held-out figures yet." if _heldout_expected(history) else "Nothing is held out."
-        return f"{word}: {train}. {later}{_falling(history)}"
-    long = len(history.steps) > 2 * WINDOW
-    return _against_heldout(train, last > first, measured, long) + _falling(history)
+        return f"{word}: {train}. {later}"
+    return _against_heldout(train, last > first, measured, len(history.steps) > 2 * WINDOW)
 
 
 def _heldout_expected(history: History) -> bool:
@@ -104,7 +108,9 @@ def _against_heldout(train: str, widens: bool, measured: Sequence[Evaluated], lo
         heldout += f", accuracy {percent(start.accuracy)} → {percent(now.accuracy)}"
         flat = now.accuracy <= start.accuracy + 0.01
         if long and widens and flat and now.accuracy < HIGH_ACCURACY:
-            return f"Train {train}, but {heldout}: margin inflation, not learning. Consider f4, stop."
+            return (
+                f"Train {train}, but {heldout}: margin inflation, not learning. Consider f4, stop."
+            )
         if long and abs(now.accuracy - 0.5) < CHANCE_BAND:
             return f"Still at chance on held-out rows: {train}, {heldout}."
     if widens and follows:
@@ -114,19 +120,17 @@ def _against_heldout(train: str, widens: bool, measured: Sequence[Evaluated], lo
     return f"The margin has not widened yet: {train}, {heldout}."
 
 
-def _falling(history: History) -> str:
+def _falling(history: History, train: str) -> str:
     """The alarm of SimPO's authors: chosen falls by more than the margin grows."""
-    chosen_first, chosen_last, found = _ends(history.steps, lambda step: step.reward_chosen)
+    before, after, found = _ends(history.steps, lambda step: step.reward_chosen)
     first, last, _ = _ends(history.steps, lambda step: step.margin)
-    fall, growth = chosen_first - chosen_last, last - first
-    if found <= 2 * WINDOW or growth <= 0 or fall <= growth:
+    if found <= 2 * WINDOW or last <= first or before - after <= last - first:
         return ""
-    return " Chosen answers lose more than the margin gains: try a lower rate or a larger beta."
+    chosen = f"chosen {figure(before, signed=True)} → {figure(after, signed=True)}"
+    return f"Chosen answers lose more than the margin gains: {chosen}, {train}. Lower the rate."
 
 
-def _ends(
-    steps: Sequence[Step], value: Callable[[Step], float | None]
-) -> tuple[float, float, int]:
+def _ends(steps: Sequence[Step], value: Callable[[Step], float | None]) -> tuple[float, float, int]:
     """Means over the first and the last few values, and how many were looked at (at most 21)."""
     enough = 2 * WINDOW + 1
     head, tail = _some(steps, value, enough), _some(reversed(steps), value, enough)
@@ -137,9 +141,7 @@ def _ends(
     return sum(head[:width]) / width, sum(tail[:width]) / width, found
 
 
-def _some(
-    steps: Iterable[Step], value: Callable[[Step], float | None], enough: int
-) -> list[float]:
+def _some(steps: Iterable[Step], value: Callable[[Step], float | None], enough: int) -> list[float]:
     """The first values that are finite numbers, at most `enough` of them."""
     found: list[float] = []
     for step in steps:

@@ -105,7 +105,9 @@ class TrainingSection(Section):
         True, description="Recompute activations instead of keeping them: less memory, slower."
     )
     eval_steps: WholePositive | None = Field(
-        None, description="Measure the held-out rows every so many steps; absent: ten times a run."
+        None,
+        description="Measure the held-out rows every so many steps; absent: ten times a run, "
+        "or less often when that would measure more rows than it trains.",
     )
     save_steps: WholePositive | None = Field(
         None, description="Save a checkpoint every so many steps; absent: twice a run."

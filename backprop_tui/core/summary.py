@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
 from backprop_tui.core.reading import figure
@@ -35,7 +36,11 @@ def _trained(history: History) -> list[Fact]:
         (
             "Rows",
             f"{count(started.train_rows)} trained on, "
-            + (f"{count(started.heldout_rows)} held out" if started.heldout_rows else "none held out"),
+            + (
+                f"{count(started.heldout_rows)} held out"
+                if started.heldout_rows
+                else "none held out"
+            ),
         ),
         ("Dropped", _dropped(started.dropped)),
     ]
@@ -56,33 +61,23 @@ def _dropped(dropped: dict[str, int]) -> str:
 
 def _learned(history: History) -> list[Fact]:
     """First and last figures, measured on the held-out rows where there are any."""
-    signed: Callable[[float | None], str] = lambda value: figure(value, signed=True)  # noqa: E731
-    name = "loss" if history.started and history.started.method == "sft" else "margin"
-    write = figure if name == "loss" else signed
-    if history.evaluations:
-        where, source = "held-out", history.evaluations
-        first, last = source[0], source[-1]
-    elif history.steps:
-        where, first, last = "train", history.steps[0], history.steps[-1]  # type: ignore[assignment]
-    else:
+    measured: Sequence[Step | Evaluated] = history.evaluations or history.steps
+    if not measured:
         return []
-    return _change(where, name, first, last, write) + _change(
-        where, "accuracy", first, last, percent
-    )
+    where = "Held-out" if history.evaluations else "Train"
+    first, last = measured[0], measured[-1]
+    if history.started and history.started.method == "sft":
+        return _change(f"{where} loss", first.loss, last.loss, figure)
+    return [
+        *_change(f"{where} margin", first.margin, last.margin, partial(figure, signed=True)),
+        *_change(f"{where} accuracy", first.accuracy, last.accuracy, percent),
+    ]
 
 
 def _change(
-    where: str,
-    name: str,
-    first: Step | Evaluated,
-    last: Step | Evaluated,
-    write: Callable[[float | None], str],
+    label: str, first: float | None, last: float | None, write: Callable[[float | None], str]
 ) -> list[Fact]:
-    before, after = getattr(first, name), getattr(last, name)
-    if before is None or after is None:
-        return []
-    change = write(after) if first is last else f"{write(before)} → {write(after)}"
-    return [(f"{where.capitalize()} {name}", change)]
+    return [] if first is None or last is None else [(label, f"{write(first)} → {write(last)}")]
 
 
 def _cost(history: History) -> list[Fact]:
@@ -92,9 +87,7 @@ def _cost(history: History) -> list[Fact]:
     if peak is not None:
         facts.append(("Peak memory", size(peak)))
     if isinstance(ended, Finished):
-        pace = f", {count(round(last.tokens / ended.seconds))} tokens/s" if (
-            last and last.tokens and ended.seconds > 0
-        ) else ""
+        pace = f", {count(round(speed))} tokens/s" if (speed := _speed(history.steps)) else ""
         facts.append(("Time", duration(ended.seconds) + pace))
     elif ended is not None:
         facts.append(("Time", duration(ended.t)))
@@ -102,6 +95,13 @@ def _cost(history: History) -> list[Fact]:
         codes = ", ".join(dict.fromkeys(item.code for item in history.warnings))
         facts.append(("Warnings", codes))
     return facts
+
+
+def _speed(steps: Sequence[Step]) -> float | None:
+    """Tokens per second from the first step to the last."""
+    if len(steps) < 2 or steps[-1].t <= steps[0].t:
+        return None
+    return (steps[-1].tokens - steps[0].tokens) / (steps[-1].t - steps[0].t)
 
 
 def _kept(history: History) -> list[Fact]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MOST = 5  # labels on an axis at most
+INTERVALS = 4  # the range is about so many steps; all of them labelled where there is room
+ROOMY = 6  # rows from which the range need not end on a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +22,29 @@ class Ticks:
 def y_ticks(low: float, high: float, rows: int) -> Ticks:
     """Labels for `rows` rows, the highest value in row 0. low and high are finite."""
     low, high = _spread(low, high)
-    wanted = max(1, min(MOST - 1, (rows - 1) // 2))
-    step = nice_step((high - low) / wanted)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    bottom, top = first * step, last * step
+    step = nice_step((high - low) / INTERVALS)
+    edge = step / 4 if rows >= ROOMY else step  # the range ends on a multiple of this
+    bottom = math.floor(low / edge + 1e-9) * edge
+    top = math.ceil(high / edge - 1e-9) * edge
     if not (math.isfinite(bottom) and math.isfinite(top) and top > bottom):
         return Ticks(low, high, {}, 0)
-    labels = _labels(first, last, step, rows) if last - first <= 4 * MOST else {}
+    labels = _labels(bottom, top, step, rows)
     return Ticks(bottom, top, labels, max((len(text) for text in labels.values()), default=0))
 
 
-def _labels(first: int, last: int, step: float, rows: int) -> dict[int, str]:
-    """Evenly spaced labels with a free row between them; zero keeps its label."""
-    every = 1
-    span = last - first
-    while every < span and (rows - 1) * every < 2 * span:
-        every += 1
+def _labels(bottom: float, top: float, step: float, rows: int) -> dict[int, str]:
+    """Evenly spaced labels with a free row between them; zero is one of them if in range."""
+    first, last = math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9)
+    if last - first > 4 * INTERVALS:  # the numbers are too large for their differences
+        return {}
+    rows_apart = step / (top - bottom) * (rows - 1)
+    every = next((n for n in range(1, last - first) if n * rows_apart >= 2), last - first) or 1
     start = first + -first % every if first <= 0 <= last else first
+    marked = range(start, last + 1, every)
+    dots = (4 * rows - 1) / (top - bottom)
     return {
-        min(rows - 1, round((last - i) / span * (4 * rows - 1)) // 4): label(i * step, step)
-        for i in range(start, last + 1, every)
+        min(rows - 1, max(0, round((top - i * step) * dots) // 4)): label(i * step, step)
+        for i in (marked if len(marked) > 1 else (first, last))
     }
 
 

@@ -132,7 +132,7 @@ def memory_in_use() -> tuple[int | None, int | None, int | None]:
     """Bytes: held by tensors, reserved, peak. On a CPU: the process, None, its peak."""
     import torch
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return (
             torch.cuda.memory_allocated(),
             torch.cuda.memory_reserved(),

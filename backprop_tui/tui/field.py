@@ -6,16 +6,20 @@ says. Text that cannot become part of the plan stays in the control, with the re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Input, Label, Select, Static, Switch
+from textual.widgets import Input, Label, Select, Static
 
 from backprop_tui.core.runfile_io import help_for
 from backprop_tui.core.text import rate
 from backprop_tui.tui.panels.advice import Notes
+from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View, value_at
 
 if TYPE_CHECKING:
@@ -112,9 +116,13 @@ class TextField(Field):
         if unsent or planner(self).is_refused(self.key):
             return
         value = value_at(view.plan, self.key)
-        if self._known is None or typed(self._known, self.kind) not in (value, None):
+        if self._known is None:
             self._write(value)
-        elif self._known.strip() == "" and value != planner(self).default_of(self.key):
+            return
+        meant = typed(self._known, self.kind)
+        if meant is None:
+            meant = planner(self).default_of(self.key)
+        if meant != value:
             self._write(value)
 
     def _write(self, value: Any) -> None:
@@ -169,11 +177,34 @@ def _same(now: Any, shown: object) -> bool:
     return isinstance(now, list) and ", ".join(now) == shown
 
 
+class Toggle(Static, can_focus=True):
+    """Yes or no, as a sign and a word. Space and enter change it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space,enter", "flip", "Change", show=False),
+    ]
+
+    class Toggled(Message):
+        """The user changed it."""
+
+    on: reactive[bool] = reactive(False)
+
+    def render(self) -> str:
+        return f"{SIGNS.on} yes" if self.on else f"{SIGNS.off} no"
+
+    def action_flip(self) -> None:
+        """The other one."""
+        self.post_message(self.Toggled())
+
+    def on_click(self) -> None:
+        self.action_flip()
+
+
 class SwitchField(Field):
     """Yes or no."""
 
     def compose_control(self) -> ComposeResult:
-        yield Switch(animate=False)
+        yield Toggle()
 
     def value(self, view: View) -> bool:
         """What the plan says."""
@@ -181,12 +212,11 @@ class SwitchField(Field):
 
     def show(self, view: View) -> None:
         super().show(view)
-        self.query_one(Switch).value = self.value(view)
+        self.query_one(Toggle).on = self.value(view)
 
-    def on_switch_changed(self, event: Switch.Changed) -> None:
+    def on_toggle_toggled(self, event: Toggle.Toggled) -> None:
         event.stop()
-        if event.value != self.value(planner(self).view):
-            self.change(event.value)
+        self.change(not self.value(planner(self).view))
 
     def change(self, on: bool) -> None:
         """The user switched it."""

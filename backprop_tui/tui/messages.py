@@ -14,7 +14,7 @@ from backprop_tui.core.facts import DataFacts, GpuFacts, ModelFacts
 
 if TYPE_CHECKING:
     from backprop_tui.probe.data import Loaded
-    from backprop_tui.probe.model import CachedModel
+    from backprop_tui.probe.model_cache import CachedModel
     from backprop_tui.tui.probing import DataQuestion, ModelQuestion
 
 

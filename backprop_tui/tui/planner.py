@@ -6,14 +6,13 @@ thread; the reading is done in workers that answer with a message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
-from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
@@ -29,7 +28,9 @@ from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRea
 from backprop_tui.tui.view import View, look, value_at
 
 if TYPE_CHECKING:
-    from backprop_tui.probe.model import CachedModel
+    from textual.message import Message
+
+    from backprop_tui.probe.model_cache import CachedModel
 
 DEBOUNCE = 0.3  # seconds without typing before a model or a file is looked up
 READING = "reading"
@@ -57,7 +58,7 @@ class Planner(App[int]):
         self._reading: frozenset[str] = frozenset()
         self._data: DataRead | None = None  # the newest answer, with the rows
         self._put_away: dict[str, Any] = {}  # tables the present plan has no use for
-        self._timers: dict[str, Timer] = {}
+        self._pauses: dict[str, Timer] = {}
         self.given_facts = facts
         self.set_reactive(Planner.plan, run or new_plan())
         self.set_reactive(Planner.facts, facts or Facts())
@@ -138,7 +139,8 @@ class Planner(App[int]):
         """Ask again for the facts that belonged to another model or data set."""
         if probing.model_question(before) != probing.model_question(plan):
             self._troubles.pop("model.id", None)
-            self.facts = replace(self.facts, model=None)
+            data = self.facts.data and replace(self.facts.data, tokens=None)
+            self.facts = replace(self.facts, model=None, data=data)
             self._soon("model", self._ask_model)
         asked = probing.data_question(plan, self.facts)
         if probing.data_question(before, self.facts).key != asked.key:
@@ -185,11 +187,11 @@ class Planner(App[int]):
         if self.facts.data is None:
             self._ask_data()
 
-    def _soon(self, what: str, ask: Any) -> None:
-        if what in self._timers:
-            self._timers[what].stop()
+    def _soon(self, what: str, ask: Callable[[], None]) -> None:
+        if what in self._pauses:
+            self._pauses[what].stop()
         self._mark(what, True)
-        self._timers[what] = self.set_timer(DEBOUNCE, ask)
+        self._pauses[what] = self.set_timer(DEBOUNCE, ask)
 
     def _read_machine(self) -> None:
         self._run("machine", probing.read_machine)
@@ -198,18 +200,18 @@ class Planner(App[int]):
         if self.plan.model.id:
             self._run("model", partial(probing.read_model, probing.model_question(self.plan)))
         else:
-            self._mark("model", False)
+            self._done("model")
 
     def _ask_data(self) -> None:
         if not self.plan.data.path:
-            self._mark("data", False)
+            self._done("data")
             return
         question = probing.data_question(self.plan, self.facts)
         last = self._data
         held = last.loaded if last and last.question.source == question.source else None
         self._run("data", partial(probing.read_data, question, held))
 
-    def _run(self, what: str, read: Any) -> None:
+    def _run(self, what: str, read: Callable[[], Message]) -> None:
         """Do the reading in a thread; its answer is posted as a message."""
 
         def work() -> None:
@@ -219,21 +221,22 @@ class Planner(App[int]):
         self.run_worker(work, name=what, group=READING, thread=True, exit_on_error=False)
 
     def _mark(self, what: str, on: bool) -> None:
-        reading = self._reading | {what} if on else self._reading - {what}
-        if reading != self._reading:
-            self._reading = reading
-            self._refresh()
+        self._reading = self._reading | {what} if on else self._reading - {what}
+
+    def _done(self, what: str) -> None:
+        self._mark(what, False)
+        self._refresh()
 
     def on_machine_read(self, message: MachineRead) -> None:
         """The cards are known."""
         self.free_ram = message.free_ram
         self.facts = replace(self.facts, gpu=message.gpu)
-        self._mark("machine", False)
+        self._done("machine")
 
     def on_cache_read(self, message: CacheRead) -> None:
         """The models on this machine are known."""
         self.cached = message.models
-        self._mark("cache", False)
+        self._done("cache")
 
     def on_model_read(self, message: ModelRead) -> None:
         """The model is known, or why not; the data can be counted in its tokens."""
@@ -241,7 +244,7 @@ class Planner(App[int]):
             return
         self._settle("model.id", message.problem)
         self.facts = replace(self.facts, model=message.facts)
-        self._mark("model", False)
+        self._done("model")
         if message.facts is not None:
             self._ask_data()
 
@@ -249,10 +252,12 @@ class Planner(App[int]):
         """The data is known, or why not."""
         if message.question.key != probing.data_question(self.plan, self.facts).key:
             return
-        self._settle("data.path", message.problem)
+        self._settle("data.path", None)
+        if message.problem is not None:
+            self._settle(message.problem.field, message.problem)
         self._data = message if message.facts is not None else None
         self.facts = replace(self.facts, data=message.facts)
-        self._mark("data", False)
+        self._done("data")
 
     def _settle(self, key: str, problem: Problem | None) -> None:
         self._troubles.pop(key, None)
@@ -266,7 +271,7 @@ class Planner(App[int]):
             return
         field = {"model": "model.id", "data": "data.path"}.get(worker.name, "machine.card")
         self._settle(field, Problem("READ_FAILED", field, f"Reading failed: {worker.error!r}"))
-        self._mark(worker.name, False)
+        self._done(worker.name)
 
 
 def _own(error: ConfigError, key: str) -> Problem:
@@ -274,6 +279,3 @@ def _own(error: ConfigError, key: str) -> Problem:
     problem = next((p for p in error.problems if p.field == key), error.problems[0])
     message = problem.message.removeprefix(f"{key} = ")
     return Problem(INVALID, key, message[:1].upper() + message[1:])
-
-
-__all__ = ["Message", "Planner", "new_plan"]

@@ -39,7 +39,8 @@ class DataQuestion:
     def key(self) -> tuple[Any, ...]:
         """What the answer depends on."""
         data = self.plan.data
-        return (*self.source, data.heldout, data.heldout_seed, self.tokenizer)
+        method = self.plan.method
+        return (*self.source, method, data.heldout, data.heldout_seed, self.tokenizer)
 
     @property
     def source(self) -> tuple[Any, ...]:
@@ -49,7 +50,9 @@ class DataQuestion:
 
 def _source(data: DataSection, method: str) -> tuple[Any, ...]:
     columns = tuple(sorted((data.columns or {}).items()))
-    return (data.path, data.split, data.revision, columns, data.shape, method)
+    # The bundled examples come in several shapes, one for each kind of method.
+    kind = method if data.path == "pocket" else ""
+    return (data.path, data.split, data.revision, columns, data.shape, kind)
 
 
 def model_question(plan: RunFile) -> ModelQuestion:
@@ -75,7 +78,7 @@ def read_machine() -> MachineRead:
 
 def read_cache() -> CacheRead:
     """The models in the local Hugging Face cache."""
-    from backprop_tui.probe.model import cached_models
+    from backprop_tui.probe.model_cache import cached_models
 
     return CacheRead(cached_models())
 
@@ -100,15 +103,19 @@ def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
     try:
         loaded = held if held is not None else load(data_source(plan))
         facts = describe(loaded, seed=plan.data.heldout_seed)
-        if question.tokenizer and Path(question.tokenizer).is_file():
-            facts = with_tokens(facts, loaded, Path(question.tokenizer))
     except BackpropError as error:
         return DataRead(question, None, problem=as_problem("data.path", error))
+    problem = None
+    if question.tokenizer and Path(question.tokenizer).is_file():
+        try:
+            facts = with_tokens(facts, loaded, Path(question.tokenizer))
+        except BackpropError as error:
+            problem = as_problem("model.id", error)
     counts = None
     if facts.shape in METHODS[plan.method].shapes:
         rows = rows_for(plan, loaded.rows)
         counts = count_rows(*split(rows, plan.data.heldout, plan.data.heldout_seed))
-    return DataRead(question, facts, loaded, counts)
+    return DataRead(question, facts, loaded, counts, problem)
 
 
 def as_problem(field: str, error: BackpropError) -> Problem:

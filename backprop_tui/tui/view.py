@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 from backprop_tui.core.effective import Effective, TrainRows, effective, estimated_rows
@@ -104,7 +103,10 @@ def step_of(key: str) -> str:
 
 def value_at(plan: RunFile, key: str) -> Any:
     """The value of a dotted key; None when it or its table is absent."""
-    return reduce(lambda table, name: getattr(table, name, None), key.split("."), plan)
+    value: Any = plan
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def summary(advice: Iterable[Advice]) -> Mapping[str, int]:

@@ -319,6 +319,15 @@ def test_pickle_beside_safetensors_is_ignored(tmp_path: Path) -> None:
     assert probe_model(str(tmp_path)).parameters == 992
 
 
+def test_folders_and_dangling_links_are_no_files(tmp_path: Path) -> None:
+    write_model(tmp_path, without(model_files(), "model.safetensors", "tokenizer.json"))
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
+    (tmp_path / "tokenizer.json").mkdir()
+    assert refused(tmp_path).code == "MODEL_NO_WEIGHTS"
+    (tmp_path / "gone").write_bytes(WEIGHTS)
+    assert probe_model(str(tmp_path)).tokenizer is False
+
+
 def test_a_shard_outside_the_folder_is_not_read(tmp_path: Path) -> None:
     write_model(tmp_path, {"elsewhere.safetensors": WEIGHTS})
     index = {"weight_map": {"lm_head.weight": "../elsewhere.safetensors"}}

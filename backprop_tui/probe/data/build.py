@@ -20,10 +20,10 @@ from backprop_tui.core.rows import (
     text_of,
 )
 
+from .overlap import Turns, after, led_by_system, shared_text, shared_turns
 from .turns import ASSISTANT, SYSTEM, USER, Unusable, chatml, prompt_turns, text, transcript, turns
 
 Record = dict[str, Any]  # one row as read: column -> JSON value
-Turns = tuple[Message, ...]
 
 # Labels where every cell is text, as in CSV. "1.0" is a score, not a label.
 TEXT_LABELS = {"true": True, "false": False, "1": True, "0": False}
@@ -31,7 +31,7 @@ TEXT_LABELS = {"true": True, "false": False, "1": True, "0": False}
 
 def labelled_prompt(number: int, record: Record) -> Labelled:
     prompt = _opening(record, prompt_turns(_cell(record, "prompt")))
-    prompt, completion = _after(prompt, turns(_cell(record, "completion"), ASSISTANT))
+    prompt, completion = after(prompt, turns(_cell(record, "completion"), ASSISTANT))
     return _labelled(number, prompt, completion, record)
 
 
@@ -51,14 +51,18 @@ def labelled_messages(number: int, record: Record) -> Labelled:
 
 
 def _labelled(number: int, prompt: Turns, completion: Turns, record: Record) -> Labelled:
+    # Turns that come before the answer belong to the prompt.
+    asked = next((i for i, turn in enumerate(completion) if turn.role == ASSISTANT), 0)
+    prompt, completion = prompt + completion[:asked], completion[asked:]
     if not prompt:
         raise Unusable(SIDE_MISSING)
     _check_answer(completion)
     _check_filled(prompt + completion)
     label = record.get("label")
     if not is_label(label):
-        said = repr(label) if "label" in record else "missing"
-        raise Unusable(LABEL_UNUSABLE, f"label: {said[:60]}")
+        nested = isinstance(label, (list, dict))
+        said = type(label).__name__ if nested else repr(label)
+        raise Unusable(LABEL_UNUSABLE, f"label: {said[:60] if 'label' in record else 'missing'}")
     return Labelled(number, prompt, completion, bool(label))
 
 
@@ -100,26 +104,10 @@ def pair_shared_start(number: int, record: Record) -> Pair:
     plain = isinstance(chosen, str) and isinstance(rejected, str)
     if not plain or transcript(chosen) or transcript(rejected):
         return _pair(number, record, _opening(record, ()))
-    end = _shared_text(chosen, rejected)
+    end = shared_text(chosen, rejected)
     prompt = prompt_turns(chosen[:end].strip()) if end else ()
     rest = {"chosen": chosen[end:].lstrip(), "rejected": rejected[end:].lstrip()}
     return _pair(number, {**record, **rest}, _opening(record, prompt))
-
-
-def _shared_text(first: str, second: str) -> int:
-    """Length of the shared start, back to its last line or sentence end; 0 when there is none.
-
-    Both sides keep something. Without that limit "The cat" and "The dog" would share "The".
-    """
-    if first == second:
-        return 0
-    length = min(len(first), len(second))
-    end = next((i for i in range(length) if first[i] != second[i]), length)
-    while end and not (
-        first[end - 1] == "\n" or (first[end - 1].isspace() and first[:end].rstrip()[-1:] in ".?!:")
-    ):
-        end -= 1
-    return end if first[:end].strip() and first[end:].strip() and second[end:].strip() else 0
 
 
 def _pair(number: int, record: Record, prompt: Turns) -> Pair:
@@ -127,14 +115,14 @@ def _pair(number: int, record: Record, prompt: Turns) -> Pair:
     rejected = turns(_cell(record, "rejected"), ASSISTANT)
     if not text_of(chosen).strip() or not text_of(rejected).strip():
         raise Unusable(EMPTY)
-    shared = _shared_turns(chosen, rejected)
+    shared = shared_turns(chosen, rejected)
     if shared and shared[-len(prompt) :] == prompt:
         # Full conversations of which the prompt column repeats only the last turns.
         prompt, chosen, rejected = shared, chosen[len(shared) :], rejected[len(shared) :]
     else:
-        prompt, chosen = _after(prompt, chosen)
-        prompt, rejected = _after(prompt, rejected)
-        shared = _shared_turns(chosen, rejected)
+        prompt, chosen = after(prompt, chosen)
+        prompt, rejected = after(prompt, rejected)
+        shared = shared_turns(chosen, rejected)
         prompt, chosen, rejected = (
             prompt + shared,
             chosen[len(shared) :],
@@ -182,7 +170,7 @@ def chatml_text(number: int, record: Record) -> Chat:
 def prompt_completion(number: int, record: Record) -> Chat:
     prompt = _opening(record, prompt_turns(_cell(record, "prompt")))
     answer = turns(_cell(record, "completion", NO_ANSWER), ASSISTANT)
-    prompt, completion = _after(prompt, answer)
+    prompt, completion = after(prompt, answer)
     return _chat(number, prompt + completion)
 
 
@@ -215,7 +203,7 @@ def _opening(record: Record, messages: Turns) -> Turns:
     """
     before: list[Message] = []
     system = record.get("system")
-    if isinstance(system, str) and system.strip() and not _led_by_system(messages):
+    if isinstance(system, str) and system.strip() and not led_by_system(messages):
         before.append(Message(SYSTEM, text(system)))
     history = record.get("history")
     for entry in history if isinstance(history, list) else ():
@@ -223,36 +211,6 @@ def _opening(record: Record, messages: Turns) -> Turns:
             raise Unusable(NOT_TEXT)
         before += (Message(USER, text(entry[0])), Message(ASSISTANT, text(entry[1])))
     return (*before, *messages)
-
-
-def _led_by_system(messages: Turns) -> bool:
-    return bool(messages) and messages[0].role == SYSTEM
-
-
-def _after(prompt: Turns, answer: Turns) -> tuple[Turns, Turns]:
-    """(prompt, answer) where an answer that repeats the prompt loses it.
-
-    A system turn that only the answer opens with becomes part of the prompt.
-    """
-    asked = prompt[1:] if _led_by_system(prompt) else prompt
-    system = answer[:1] if _led_by_system(answer) else ()
-    rest = answer[len(system) :]
-    if asked and _contents(rest[: len(asked)]) == _contents(asked):
-        rest = rest[len(asked) :]
-    elif not system or not asked:
-        return prompt, answer
-    return (prompt if _led_by_system(prompt) else system + prompt), rest
-
-
-def _contents(messages: Turns) -> list[tuple[str, str]]:
-    return [(message.role, message.content.strip()) for message in messages]
-
-
-def _shared_turns(first: Turns, second: Turns) -> Turns:
-    """The turns both start with; each side keeps at least its last."""
-    length = min(len(first), len(second)) - 1
-    end = next((i for i in range(length) if first[i] != second[i]), max(length, 0))
-    return first[:end]
 
 
 def _check_answer(messages: Turns) -> None:

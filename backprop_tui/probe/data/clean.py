@@ -52,10 +52,11 @@ def sample(items: Sequence[T], seed: int) -> list[T]:
 def clean(table: Table, columns: dict[str, str] | None, shape: Shape | None) -> Loaded:
     """Decide the layout over a sample, then build every row of the file or say why not."""
     names = _columns(table)
-    rename = {theirs: ours for ours, theirs in (columns or {}).items()}
-    _check_columns(table.name, columns or {}, names)
+    columns = columns or {}
+    _check_columns(table.name, columns, names)
     records: list[tuple[int, Any]] = [
-        (number, _prepared(value, rename, table.format == "csv")) for number, value in table.records
+        (number, _prepared(value, columns, table.format == "csv"))
+        for number, value in table.records
     ]
     sampled = sample([value for _, value in records if isinstance(value, dict)], SEED)
     layout = decide(sampled, shape)
@@ -110,15 +111,15 @@ def _check_columns(name: str, columns: dict[str, str], names: tuple[str, ...]) -
             )
 
 
-def _prepared(value: Any, rename: dict[str, str], text_cells: bool) -> Any:
+def _prepared(value: Any, columns: dict[str, str], text_cells: bool) -> Any:
     """The record under our column names; where every cell is text, its label read."""
     if not isinstance(value, dict):
         return value
     record: Record = value
-    if rename:
-        ours = set(rename.values())
-        rest = {name: cell for name, cell in value.items() if name not in ours | set(rename)}
-        record = {rename[name]: cell for name, cell in value.items() if name in rename} | rest
+    if columns:
+        named = {*columns, *columns.values()}
+        rest = {name: cell for name, cell in value.items() if name not in named}
+        record = rest | {ours: value[name] for ours, name in columns.items() if name in value}
     if text_cells and isinstance(label := record.get("label"), str):
         record = {**record, "label": TEXT_LABELS.get(label.strip().lower(), label)}
     return record

@@ -3,38 +3,81 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from backprop_tui.core.errors import InputError
 
+TIMEOUT = 5.0  # seconds for the first answer of the hub
+
+# Errors of the two libraries by name: importing them costs as much as the libraries.
+NOT_THERE = {
+    "DatasetNotFoundError",
+    "HFValidationError",
+    "RepositoryNotFoundError",
+    "RevisionNotFoundError",
+}
+
 
 def read_hub(name: str, split: str | None, revision: str | None) -> Iterable[dict[str, Any]]:
-    """The rows of one split ("train" when none is named). Raises InputError."""
+    """The rows of one split ("train" when none is named). Raises InputError.
+
+    When the hub does not answer, a copy in the local cache is used.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 
     datasets.disable_progress_bars()
     wanted = split or "train"
-    try:
-        rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-            name, split=wanted, revision=revision
-        )
     # Builders, file systems and the network raise whatever they like here; each becomes a
     # sentence with its own words in it.
+    try:
+        with _offline_unless_it_answers(name, revision):
+            rows: Iterable[dict[str, Any]] = datasets.load_dataset(
+                name, split=wanted, revision=revision
+            )
     except Exception as error:
         raise _explained(name, wanted, error) from error
     return rows
 
 
+@contextmanager
+def _offline_unless_it_answers(name: str, revision: str | None) -> Iterator[None]:
+    """Ask the hub once; without an answer, keep the libraries to their cache.
+
+    On their own they try six times, for half a minute, and say so on the screen.
+    """
+    import datasets
+    from huggingface_hub import HfApi, constants
+
+    from backprop_tui.probe.model_hub import NETWORK_ERRORS
+
+    try:
+        HfApi().dataset_info(name, revision=revision, timeout=TIMEOUT)
+    except NETWORK_ERRORS as error:
+        if getattr(error, "response", None) is not None:
+            raise  # the hub did answer: no such data set, or no access
+    else:
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
 def _explained(name: str, split: str, error: Exception) -> InputError:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError", "RevisionNotFoundError"}:
+    if kinds & NOT_THERE:
         return InputError(
-            f"{name}: no such file, and no such data set on the Hugging Face hub ({said})",
+            f"{name}: no such file, and no such data set on the Hugging Face hub",
             code="DATA_NOT_FOUND",
-            hint="check the spelling; a private data set needs `hf auth login`",
+            hint="check the spelling and the revision; "
+            "a private or gated data set needs `hf auth login`",
         )
     if kinds & {"ConnectionError", "OfflineModeIsEnabled", "TransportError"}:
         return InputError(

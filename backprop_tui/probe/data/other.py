@@ -188,7 +188,11 @@ def _strings(value: Any) -> bool:
 
 def _values(values: Sequence[object]) -> str:
     """The commonest few of them."""
-    return _named([value for value, _ in Counter(map(str, values)).most_common(4)], 3)
+    return _named([value for value, _ in Counter(map(_plain, values)).most_common(4)], 3)
+
+
+def _plain(value: object) -> str:
+    return str(value) if isinstance(value, (str, int, float)) else type(value).__name__
 
 
 def _named(names: Sequence[str], most: int = 8) -> str:

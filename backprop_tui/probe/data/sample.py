@@ -54,7 +54,7 @@ def describe(loaded: Loaded, *, seed: int = 0) -> DataFacts:
     """Facts of what was loaded. The sample is the same for the same seed, on every machine."""
     rows, table = loaded.rows, loaded.table
     sampled = sample(rows, seed)
-    lengths = _lengths(sampled, words)
+    lengths = _lengths(sampled, lambda texts: [words(text) for text in texts])
     rows_again, prompts_again = _duplicates(rows)
     return DataFacts(
         name=table.name,
@@ -98,19 +98,21 @@ def with_tokens(
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
-    def tokens(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+    def tokens(texts: list[str]) -> list[int]:
+        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [len(one.ids) for one in encoded]
 
     lengths = _lengths(sample(loaded.rows, seed), tokens)
     return replace(facts, tokens={name: quantiles(values) for name, values in lengths.items()})
 
 
-def _lengths(rows: Sequence[Row], length: Callable[[str], int]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _lengths(rows: Sequence[Row], count: Callable[[list[str]], list[int]]) -> dict[str, list[int]]:
+    """Field -> the length of each row's, in the unit of `count`."""
+    texts: dict[str, list[str]] = {}
     for row in rows:
         for name, messages in fields(row).items():
-            found.setdefault(name, []).append(length(text_of(messages)))
-    return found
+            texts.setdefault(name, []).append(text_of(messages))
+    return {name: count(each) for name, each in texts.items()}
 
 
 def quantiles(values: Sequence[int]) -> Quantiles:

@@ -194,6 +194,9 @@ def build(main: Layout, number: int, record: Record) -> Row:
     if main.fits(record):
         return main.build(number, record)
     for layout in LAYOUTS:
+        # Where the other rows have a prompt column, a row without one has lost its prompt.
+        if layout.build is pair_shared_start:
+            continue
         if layout.shape == main.shape and layout.fits(record):
             return layout.build(number, record)
     return main.build(number, record)

@@ -15,7 +15,7 @@ from backprop_tui.tui.view import View, step_of, summary
 COLOURS: dict[Level, str] = {
     "problem": "$text-error",
     "warning": "$text-warning",
-    "note": "$text-muted",
+    "note": "$muted",
 }
 
 
@@ -73,7 +73,7 @@ class Notes(Static):
         item = self._items[index]
         parts = [heading(item, todo=self._todo), Content(f"  {item.message}")]
         if item.source:
-            parts.append(Content.styled(f"  {item.source}", "$text-muted"))
+            parts.append(Content.styled(f"  {item.source}", "$muted"))
         if item.fix:
             key = "f6 " if item.code == self._keyed else "fix: "
             parts.append(Content("  "))
@@ -123,7 +123,9 @@ def bar(view: View, step: str, room: int) -> Content:
     if todo:
         names = " and ".join(step_of(item.field) for item in todo)
         parts.append(
-            Content.from_markup("[$text-primary]$sign[/] to do: $names", sign=SIGNS.todo, names=names)
+            Content.from_markup(
+                "[$text-primary]$sign[/] to do: $names", sign=SIGNS.todo, names=names
+            )
         )
     if not parts:
         return Content.from_markup(
@@ -136,7 +138,7 @@ def bar(view: View, step: str, room: int) -> Content:
     place = step_of(item.field)
     where = "" if place == step else f" ({SIGNS.arrow} {place})"
     text = headline(item.message, room - line.cell_length - len(where) - 6)
-    return Content.assemble(line, "   ", Content.styled(text + where, "$text-muted"))
+    return Content.assemble(line, "   ", Content.styled(text + where, "$muted"))
 
 
 def most_important(view: View, todo: Iterable[Advice]) -> Advice | None:

@@ -50,28 +50,25 @@ def unknown(view: View) -> Content:
         text = "choose a model to see what the plan takes"
     else:
         text = "this model's config does not give its sizes, so nothing can be estimated"
-    return Content.from_markup("[b]Memory[/b]  [$text-muted]$text[/]", text=text)
+    return Content.from_markup("[b]Memory[/b]  [$muted]$text[/]", text=text)
 
 
 def verdict(memory: Estimate, view: View) -> Content:
     """Needed, free, and whether it fits, in words."""
-    what = "on the card" if view.effective.device == "cuda" else "of main memory"
-    needed = size(memory.needed)
-    start = Content.from_markup("[b]Memory[/b]  about $needed", needed=needed)
+    start = Content.from_markup("[b]Memory[/b]  rough $needed", needed=size(memory.needed))
     if memory.available is None:
-        return Content.assemble(start, Content.styled("  how much is free is not known", "$text-muted"))
-    free = Content(f" of {size(memory.available)} free {what}   ")
+        return Content.assemble(start, Content.styled("; how much is free is not known", "$muted"))
+    where = "on the card" if view.effective.device == "cuda" else "in RAM"
+    free = Content(f" of {size(memory.available)} free {where}   ")
     if memory.fits:
         spare = size(memory.available - memory.needed)
-        word = Content.from_markup(
-            "[$text-success]$sign fits[/] $spare", sign=SIGNS.done, spare=f"with {spare} to spare"
+        text = "[$text-success]$sign fits[/], $spare to spare"
+        return Content.assemble(
+            start, free, Content.from_markup(text, sign=SIGNS.done, spare=spare)
         )
-    else:
-        short = size(memory.needed - memory.available)
-        word = Content.from_markup(
-            "[$text-error]$sign does not fit[/], $short short", sign=SIGNS.problem, short=short
-        )
-    return Content.assemble(start, free, word, Content.styled("   rough", "$text-muted"))
+    short = size(memory.needed - memory.available)
+    text = "[$text-error]$sign does not fit[/], $short short"
+    return Content.assemble(start, free, Content.from_markup(text, sign=SIGNS.problem, short=short))
 
 
 def stacked(memory: Estimate, width: int) -> Content:
@@ -106,4 +103,4 @@ def label(part: str, width: int) -> str:
 def legend(memory: Estimate) -> Content:
     """Every part with its figure."""
     text = f" {SIGNS.dot} ".join(f"{part} {size(memory.parts[part])}" for part in PARTS)
-    return Content.styled(text, "$text-muted")
+    return Content.styled(text, "$muted")

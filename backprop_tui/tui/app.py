@@ -1,0 +1,208 @@
+"""The app: one plan, the wizard that fills it in, the monitor that watches it train."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.worker import Worker, WorkerState
+
+from backprop_tui.core.control import Control
+from backprop_tui.core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_RUN,
+    EXIT_STOPPED,
+)
+from backprop_tui.core.events import Event, Failed, Finished
+from backprop_tui.core.facts import Facts
+from backprop_tui.core.runfile import RunFile
+from backprop_tui.tui.messages import RunEvent
+from backprop_tui.tui.planner import Planner
+from backprop_tui.tui.signs import is_plain
+from backprop_tui.tui.wizard import WizardScreen
+from backprop_tui.tui.words import output_path
+
+if TYPE_CHECKING:
+    from backprop_tui.tui.monitor import MonitorScreen
+
+TRAINING = "training"
+STYLES: list[str | PurePath] = ["app.tcss", "steps.tcss"]
+BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # columns from which a class is set
+
+
+class BackpropApp(Planner):
+    """The wizard and the monitor. run: a plan to begin with. save_to: where ctrl+s proposes."""
+
+    TITLE = "backprop-tui"
+    CSS_PATH = STYLES
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"),
+        (100, "-wide"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help", id="app.help", tooltip="Keys, steps and files"),
+        Binding(
+            "ctrl+q",
+            "quit",
+            "Quit",
+            id="app.quit",
+            priority=True,
+            tooltip="Leave; asks first while a training runs",
+        ),
+        Binding("ctrl+c", "interrupt", "Interrupt", id="app.interrupt", priority=True, show=False),
+    ]
+
+    def __init__(
+        self, run: RunFile | None = None, facts: Facts | None = None, save_to: Path | None = None
+    ) -> None:
+        super().__init__(run, facts)
+        self.save_to = save_to
+        self.control: Control | None = None
+        # Set by the training thread, read when the app has ended: one write of a frozen value.
+        self.ending: Finished | Failed | None = None
+        self._interrupted = False
+
+    def on_mount(self) -> None:
+        self.set_class(is_plain(), "-plain")
+        self.start_reading()
+
+    def get_css_variables(self) -> dict[str, str]:
+        variables = super().get_css_variables()
+        # For second-rank text; the theme's own $text-muted does not work inside a text.
+        variables["muted"] = variables["foreground-muted"]
+        self.theme_variables = variables
+        return variables
+
+    def get_default_screen(self) -> WizardScreen:
+        return WizardScreen()
+
+    def proposed_name(self) -> Path:
+        """Where ctrl+s would write: as asked, as last time, or after the plan."""
+        return self.save_to or Path(f"{output_path(self.plan).name}.toml")
+
+    def saved(self, path: Path) -> None:
+        """The plan is on disk: nothing would be lost by leaving."""
+        self.save_to, self.first_plan = path, self.plan
+
+    # Training
+
+    def start_training(self) -> None:
+        """Watch the plan train. The caller has seen to it that no problem is left."""
+        from backprop_tui.tui.monitor import MonitorScreen
+
+        self.control = Control()
+        self.ending = None
+        screen = MonitorScreen(self.plan, self.control)
+        self.push_screen(screen)
+        # From the app, so that the thread does not die with a screen.
+        self.run_worker(
+            partial(self._train, self.plan, self.control, screen),
+            name=TRAINING,
+            group=TRAINING,
+            thread=True,
+            exit_on_error=False,
+        )
+
+    def _train(self, run: RunFile, control: Control, screen: MonitorScreen) -> None:
+        """The training thread. Touches no widget: every event is posted."""
+        from backprop_tui.train.runner import train
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Finished | Failed):
+                self.ending = event
+            screen.post_message(RunEvent(event))
+
+        train(run, emit, control)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a run has started and its last event has not come."""
+        return self.control is not None and self.ending is None
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A trainer that could not even be loaded ends like one that failed."""
+        super().on_worker_state_changed(event)
+        if event.worker.group == TRAINING and event.state is WorkerState.ERROR:
+            self.ending = Failed(
+                t=0.0,
+                code="TRAINER_BROKEN",
+                message=f"The trainer could not be started: {event.worker.error}",
+                hint="backprop-tui doctor says which library is missing",
+                log="",
+            )
+            if (monitor := self._monitor()) is not None:
+                monitor.post_message(RunEvent(self.ending))
+
+    def _monitor(self) -> MonitorScreen | None:
+        from backprop_tui.tui.monitor import MonitorScreen
+
+        return next((s for s in reversed(self.screen_stack) if isinstance(s, MonitorScreen)), None)
+
+    def on_unmount(self) -> None:
+        """Quitting waits for the training thread: let it end within a step."""
+        if self.control is not None:
+            self.control.stop()
+
+    # Leaving
+
+    async def action_quit(self) -> None:
+        """Leave. While a training runs the monitor asks first."""
+        if self.control is not None and (monitor := self._monitor()) is not None:
+            monitor.request_quit()
+        else:
+            self.exit()
+
+    def action_interrupt(self) -> None:
+        """ctrl+c: leave with the code of an interruption; asks when something would be lost."""
+        if self.control is not None and (monitor := self._monitor()) is not None:
+            monitor.request_quit()
+            return
+        self._interrupted = True
+        if self.plan == self.first_plan or self.screen.id == "ask-quit":
+            self.exit()
+        else:
+            from backprop_tui.tui.dialogs import Ask
+
+            question = Ask(
+                "Quit without saving?",
+                "What you have filled in is not saved to a run file yet.",
+                yes="Quit",
+                id="ask-quit",
+            )
+            self.push_screen(question, self._answered_quit)
+
+    def _answered_quit(self, yes: bool | None) -> None:
+        self._interrupted = bool(yes)
+        if yes:
+            self.exit()
+
+    def action_help(self) -> None:
+        """Keys, steps and files."""
+        from backprop_tui.tui.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    @property
+    def exit_code(self) -> int:
+        """What the process returns, once the app has ended."""
+        match self.ending:
+            case Failed():
+                return EXIT_RUN
+            case Finished(stopped=True):
+                return EXIT_STOPPED
+            case Finished():
+                return EXIT_OK
+        if self._interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_OK
+
+
+def run_app(run: RunFile | None = None, save_to: Path | None = None) -> int:
+    """The wizard until the user leaves it; the exit code."""
+    app = BackpropApp(run, save_to=save_to)
+    app.run()
+    return app.exit_code or (app.return_code or 0)

@@ -1,0 +1,49 @@
+"""What the card does between steps: how busy, how warm, how much power."""
+
+from __future__ import annotations
+
+from backprop_tui.core.chart import Run
+from backprop_tui.core.events import Event, GpuSampled
+from backprop_tui.core.text import NA
+from backprop_tui.tui.panels.panel import LABEL, VALUE, WARN, Line, Panel, bar, words
+
+HOT = 84  # degrees Celsius from which consumer cards slow down
+
+
+class GpuPanel(Panel):
+    """Utilisation, temperature and power of the card. Not shown on a CPU run."""
+
+    TITLE = "Graphics card"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.gpu: GpuSampled | None = None
+
+    def take(self, event: Event) -> None:
+        """Keep the newest reading."""
+        if isinstance(event, GpuSampled):
+            self.gpu, self.changed = event, True
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """A label, a figure and a bar where there is a limit to compare with."""
+        gpu = self.gpu or GpuSampled(t=0)
+        heat = f"{gpu.temperature} °C" if gpu.temperature is not None else NA
+        hot = gpu.temperature is not None and gpu.temperature >= HOT
+        power = f"{gpu.power:.0f} W" if gpu.power is not None else NA
+        share = gpu.power / gpu.power_limit if gpu.power and gpu.power_limit else None
+        busy = f"{gpu.utilisation} %" if gpu.utilisation is not None else NA
+        return [
+            _row("busy", busy, None if gpu.utilisation is None else gpu.utilisation / 100, width),
+            _row("temperature", words(heat), None, width, "hot" if hot else ""),
+            _row("power", power, share, width),
+        ][:height]
+
+
+def _row(label: str, value: str, share: float | None, width: int, note: str = "") -> Line:
+    line = [Run(f"{label:<13}", LABEL), Run(f"{value:>6}", VALUE), Run("  ", LABEL)]
+    if note:
+        return [*line, Run(note, WARN)]
+    if share is None or width < 27:
+        return line
+    full, free = bar(share, width - 21)
+    return [*line, Run(full, 0), Run(free, LABEL)]

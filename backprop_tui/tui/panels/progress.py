@@ -1,0 +1,88 @@
+"""The header: what runs, how far it is, how long it takes, and what was asked of it."""
+
+from __future__ import annotations
+
+from backprop_tui.core.chart import Run
+from backprop_tui.core.events import Event, Failed, Finished, History, Step
+from backprop_tui.core.text import count, duration
+from backprop_tui.tui.panels.panel import BAD, GOOD, LABEL, VALUE, WARN, Line, Panel, bar, words
+from backprop_tui.tui.signs import SIGNS
+
+
+class ProgressPanel(Panel):
+    """Two lines: method, model, step and a note; the bar with the times."""
+
+    def __init__(self, history: History, method: str, model: str, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.history, self.method, self.model = history, method, model
+        self.elapsed = 0.0
+        self.note = ""  # what was asked of the run and is not done yet
+
+    def take(self, event: Event) -> None:
+        """Every event may move the header; the history already holds it."""
+        self.changed = True
+
+    def tick(self, elapsed: float) -> None:
+        """Let the clock go on between events."""
+        if int(elapsed) != int(self.elapsed):
+            self.changed = True
+        self.elapsed = elapsed
+
+    def ask(self, note: str) -> None:
+        """Show what was asked of the run; "" when it is done."""
+        if note != self.note:
+            self.note, self.changed = note, True
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """The two lines."""
+        return [self._title(width), self._bar(width)][:height]
+
+    def _title(self, width: int) -> Line:
+        where, role = self._where()
+        right = self.note or where
+        right_role = WARN if self.note else role
+        if self.note and self.history.steps:
+            right = f"{where}   {self.note}"
+        model = self.history.started.model if self.history.started else self.model
+        room = width - len(self.method) - len(right) - 4
+        if len(model) > room:
+            model = model[: max(0, room - 1)] + SIGNS.more[0] if room > 1 else ""
+        middle = words(f" · {model} ") if model else " "
+        gap = " " * max(1, width - len(self.method) - len(middle) - len(right))
+        return [
+            Run(self.method, VALUE),
+            Run(middle, LABEL),
+            Run(gap, LABEL),
+            Run(words(right), right_role),
+        ]
+
+    def _where(self) -> tuple[str, int]:
+        """The step or the stage, or how it ended."""
+        ended, last = self.history.ended, self.history.last
+        if isinstance(ended, Failed):
+            return f"{SIGNS.problem} failed", BAD
+        steps = _steps(last) if last else ""
+        if isinstance(ended, Finished):
+            word = "stopped and saved" if ended.stopped else "finished"
+            return f"{steps}   {SIGNS.done} {word}".strip(), GOOD
+        if last:
+            return steps, VALUE
+        return self.history.stage or "preparing", VALUE
+
+    def _bar(self, width: int) -> Line:
+        last, ended = self.history.last, self.history.ended
+        times = f"{duration(ended.t if ended else self.elapsed)} elapsed"
+        if last and not ended:
+            times += f" · {duration(self.history.eta)} left"
+        if last and last.tokens_per_second:
+            times += f" · {count(round(last.tokens_per_second))} tokens/s"
+        times = words(times)
+        share = last.step / last.steps if last and last.steps else 0.0
+        percent = f"{int(share * 100):>3} %  "
+        full, free = bar(share, max(0, width - len(times) - len(percent) - 2))
+        role = BAD if isinstance(ended, Failed) else GOOD if ended else 0
+        return [Run(full, role), Run(free, LABEL), Run(percent, VALUE), Run("  " + times, LABEL)]
+
+
+def _steps(last: Step) -> str:
+    return f"step {count(last.step)} of {count(last.steps)}"

@@ -1,0 +1,157 @@
+"""Step 4: how to learn, and why."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from backprop_tui.core.methods import METHODS, Method, MethodName, Preset
+from backprop_tui.core.recommend import Reason
+from backprop_tui.core.text import rate
+from backprop_tui.tui.field import ChoiceField, Field, SwitchField, TextField, planner
+from backprop_tui.tui.options import replace_options
+from backprop_tui.tui.panels.advice import Notes
+from backprop_tui.tui.signs import SIGNS
+from backprop_tui.tui.steps.base import Step
+from backprop_tui.tui.view import View
+
+NAMES = {
+    "beta": "beta",
+    "gamma": "gamma",
+    "desirable_weight": "good weight",
+    "undesirable_weight": "bad weight",
+}
+
+
+class MethodStep(Step):
+    """Four methods, the reasons for one, its numbers and published settings."""
+
+    name_ = "method"
+    title = "Method"
+    intro = "How to learn from the data. The recommendation follows from what the data holds."
+    first = "#methods"
+
+    def compose_body(self) -> ComposeResult:
+        yield OptionList(id="methods", compact=True)
+        yield Notes()
+        yield Static("", id="reasons", classes="facts")
+        for method in METHODS.values():
+            with Vertical(id=f"knobs-{method.name}", classes="knobs"):
+                yield from knobs(method)
+        yield Static("", id="presets-title", classes="group")
+        yield OptionList(id="presets", compact=True)
+
+    def show_body(self, view: View) -> None:
+        chosen = view.plan.method
+        recommended = view.recommendation.method
+        options = [
+            Option(_row(method, method.name == chosen, method.name == recommended), id=method.name)
+            for method in METHODS.values()
+        ]
+        replace_options(self.query_one("#methods", OptionList), options, chosen)
+        self.query_children(Notes).first().show(view.under("method"))
+        self.query_one("#reasons", Static).update(reasons(view))
+        for method in METHODS:
+            self.query_one(f"#knobs-{method}").display = method == chosen
+        presets = METHODS[chosen].presets
+        title = self.query_one("#presets-title", Static)
+        title.display = bool(presets)
+        title.update(cited(view))
+        listed = self.query_one("#presets", OptionList)
+        listed.display = bool(presets)
+        rows = [Option(_preset(p), id=str(i)) for i, p in enumerate(presets)]
+        replace_options(listed, rows, "0")
+
+    @on(OptionList.OptionSelected, "#methods")
+    def choose(self, event: OptionList.OptionSelected) -> None:
+        """A method was taken by hand."""
+        event.stop()
+        planner(self).choose_method(cast(MethodName, event.option_id))
+
+    @on(OptionList.OptionSelected, "#presets")
+    def take_preset(self, event: OptionList.OptionSelected) -> None:
+        """Published numbers; the rate only where it is meant for, full fine-tuning."""
+        event.stop()
+        plan = planner(self).plan
+        preset = METHODS[plan.method].presets[event.option_index]
+        changes = {f"{plan.method}.{name}": value for name, value in preset.knobs}
+        if plan.lora is None:
+            changes["training.learning_rate"] = preset.learning_rate
+        planner(self).apply(changes)
+
+
+def knobs(method: Method) -> list[Field]:
+    """The method's own numbers."""
+    fields: list[Field] = [
+        TextField(
+            f"{method.name}.{knob.name}",
+            NAMES[knob.name],
+            "number",
+            empty=rate(knob.default),
+            help=f"{knob.help} Default {rate(knob.default)}.",
+        )
+        for knob in method.knobs
+    ]
+    if method.name == "sft":
+        labels = {"answers": "answers", "everything": "everything"}
+        fields.append(ChoiceField("sft.train_on", "train on", labels))
+    if method.name == "kto":
+        fields.append(SwitchField("kto.rebalance", "rebalance"))
+    return fields
+
+
+def reasons(view: View) -> Content:
+    """Why the recommended method, with figures and sources, and when the runner-up."""
+    found = view.recommendation
+    if view.facts.data is None:
+        return Content.styled("Choose data first: the recommendation follows from it.", "$muted")
+    head = f"Why {found.method}" if found.method else "Nothing is recommended"
+    lines = [Content.styled(head, "bold"), *(_reason(reason) for reason in found.reasons)]
+    if found.runner_up:
+        text = f"Runner-up {found.runner_up}: if {found.runner_up_when}."
+        lines.append(Content(f"{SIGNS.note} {text}"))
+    return Content("\n").join(lines)
+
+
+def _reason(reason: Reason) -> Content:
+    source = Content.styled(f"  {reason.source}" if reason.source else "", "$muted")
+    return Content.assemble(f"{SIGNS.note} {reason.text}", source)
+
+
+def _row(method: Method, chosen: bool, recommended: bool) -> Content:
+    sign = SIGNS.on if chosen else SIGNS.off
+    mark = "[$text-success]recommended[/]  " if recommended else ""
+    return Content.from_markup(
+        f"$sign [b]$name[/b]  {mark}[$muted]$summary[/]",
+        sign=sign,
+        name=f"{method.name:<5}",
+        summary=method.summary,
+    )
+
+
+def _preset(preset: Preset) -> Content:
+    numbers = "  ".join(f"{NAMES[name]} {rate(value)}" for name, value in preset.knobs)
+    return Content.from_markup(
+        "$name $numbers [$muted]rate $rate[/]",
+        name=f"{preset.name:<25}",
+        numbers=f"{numbers:<24}",
+        rate=rate(preset.learning_rate),
+    )
+
+
+def cited(view: View) -> Content:
+    """Where the published settings come from, and what becomes of their rates."""
+    sources = dict.fromkeys(preset.source for preset in METHODS[view.plan.method].presets)
+    taken = "taken too" if view.plan.lora is None else "not taken: an adapter wants its own"
+    return Content.from_markup(
+        "Published settings  [not bold $muted]$sources\nTheirs are rates for full fine-tuning, "
+        "$taken.[/]",
+        sources=", ".join(sources),
+        taken=taken,
+    )

@@ -1,0 +1,216 @@
+"""The wizard: title, step rail, the step, and below it what always matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backprop_tui.core.errors import BackpropError
+from backprop_tui.core.runfile_io import write
+from backprop_tui.tui import words
+from backprop_tui.tui.panels.advice import AdviceBar
+from backprop_tui.tui.panels.memory import MemoryBar
+from backprop_tui.tui.rail import Rail
+from backprop_tui.tui.steps.base import Step
+from backprop_tui.tui.steps.data import DataStep
+from backprop_tui.tui.steps.machine import MachineStep
+from backprop_tui.tui.steps.method import MethodStep
+from backprop_tui.tui.steps.model import ModelStep
+from backprop_tui.tui.steps.review import ReviewStep
+from backprop_tui.tui.steps.tuning import TuningStep
+from backprop_tui.tui.view import STEPS, View, step_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backprop_tui.tui.app import BackpropApp
+
+STEP_CLASSES: tuple[type[Step], ...] = (
+    MachineStep,
+    ModelStep,
+    DataStep,
+    MethodStep,
+    TuningStep,
+    ReviewStep,
+)
+POCKET = {"model": "model.id", "data": "data.path"}
+
+
+class WizardScreen(Screen[None]):
+    """Six steps over one plan. A step is built when it is first opened and then kept."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "next", "Next", id="wizard.next", tooltip="To the next step"),
+        Binding("ctrl+b", "back", "Back", id="wizard.back", tooltip="To the step before"),
+        Binding("f2", "pocket", "Pocket", id="wizard.pocket", tooltip="Use the bundled one"),
+        Binding("f5", "reread", "Reread", id="wizard.reread", tooltip="Read everything again"),
+        Binding("f6", "fix", "Fix", id="wizard.fix", tooltip="Apply the fix that is shown"),
+        Binding("ctrl+s", "save", "Save", id="wizard.save", tooltip="Save the run file"),
+        Binding("f9,ctrl+r", "start", "Start", id="wizard.start", tooltip="Start the training"),
+        Binding("escape", "leave_field", "Leave the field", show=False),
+        *(Binding(str(n), f"go({n - 1})", f"Step {n}", show=False) for n in range(1, 7)),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = STEPS[0]
+        self._visited = {self.step}
+
+    @property
+    def planner(self) -> BackpropApp:
+        """The app, which keeps the plan."""
+        from backprop_tui.tui.app import BackpropApp
+
+        assert isinstance(self.app, BackpropApp)
+        return self.app
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="title")
+        with Container(id="body"):
+            yield Rail()
+            with Vertical(id="steps"):
+                yield STEP_CLASSES[0]()
+        with Vertical(id="below"):
+            yield MemoryBar()
+            yield AdviceBar()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        if self.planner.method_chosen:  # a run file was given: everything is filled in
+            self._visited = set(STEPS)
+        self.watch(self.app, "view", self.show, init=False)
+        self.call_after_refresh(self._opened)
+
+    def on_resize(self) -> None:
+        self.query_one(Footer).compact = self.size.width < 100
+
+    def show(self, view: View) -> None:
+        """Redraw what depends on the plan."""
+        name = Content.styled("backprop-tui", "bold $text-primary")
+        self.query_one("#title", Static).update(Content.assemble(name, "   ", words.title(view)))
+        self.query_one(Rail).show(view, self.step, self._visited)
+        self.query_one(MemoryBar).show(view)
+        self.query_one(AdviceBar).show(view, self.step)
+        if self.current.is_mounted:
+            self.current.show(view)
+        self.refresh_bindings()
+
+    @property
+    def current(self) -> Step:
+        """The open step."""
+        return self.query_one(f"#{self.step}", Step)
+
+    async def open(self, step: str) -> None:
+        """Show a step, building it the first time."""
+        if step == self.step:
+            return
+        self.current.display = False
+        self.step = step
+        self._visited.add(step)
+        if not self.query(f"#{step}"):
+            await self.query_one("#steps").mount(STEP_CLASSES[STEPS.index(step)]())
+        self.current.display = True
+        self._opened()
+
+    def _opened(self) -> None:
+        self.show(self.planner.view)
+        self.current.focus_first()
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+
+    async def on_rail_go_to(self, message: Rail.GoTo) -> None:
+        await self.open(message.step)
+
+    async def on_review_step_go_to(self, message: ReviewStep.GoTo) -> None:
+        await self.go_to_field(message.item.field)
+
+    async def go_to_field(self, key: str) -> None:
+        """Open the step of a key and focus its field."""
+        await self.open(step_of(key))
+        for widget in self.current.query(f"#field-{key.replace('.', '-')} Input, #methods"):
+            if widget.display:
+                widget.focus()
+                break
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """None greys a key that would do nothing now."""
+        match action:
+            case "next":
+                usable = self.step != STEPS[-1]
+            case "back":
+                usable = self.step != STEPS[0]
+            case "pocket":
+                usable = self.step in POCKET
+            case "fix":
+                usable = self.is_mounted and self.current.fixable(self.planner.view) is not None
+            case _:
+                return True
+        return True if usable else None
+
+    async def action_next(self) -> None:
+        """To the next step."""
+        await self.open(STEPS[STEPS.index(self.step) + 1])
+
+    async def action_back(self) -> None:
+        """To the step before."""
+        await self.open(STEPS[STEPS.index(self.step) - 1])
+
+    async def action_go(self, index: int) -> None:
+        """To any step."""
+        await self.open(STEPS[index])
+
+    def action_leave_field(self) -> None:
+        """Take the focus away, so that digits open steps."""
+        self.set_focus(None)
+
+    def action_pocket(self) -> None:
+        """Take the bundled model or data."""
+        self.planner.apply({POCKET[self.step]: "pocket"})
+
+    def action_reread(self) -> None:
+        """Read the machine, the model and the data again."""
+        self.planner.reread()
+
+    def action_fix(self) -> None:
+        """Apply the fix that is marked with this key."""
+        item = self.current.fixable(self.planner.view)
+        if item is not None and item.fix is not None:
+            self.planner.apply(dict(item.fix.changes))
+
+    def action_save(self) -> None:
+        """Ask for a name and write the run file."""
+        from backprop_tui.tui.dialogs import SaveDialog
+
+        self.app.push_screen(SaveDialog(self.planner.proposed_name()), self._save)
+
+    def _save(self, path: Path | None) -> None:
+        if path is None:
+            return
+        try:
+            write(self.planner.plan, path, overwrite=True)
+        except BackpropError as error:
+            self.notify(f"{error.message}. {error.hint}", severity="error", title="Not saved")
+        else:
+            self.planner.saved(path)
+            self.notify(f"backprop-tui run {path}", title=f"Saved {path}")
+
+    async def action_start(self) -> None:
+        """Start the training, or say what stands in the way and go there."""
+        view = self.planner.view
+        if view.reading & {"machine", "model", "data"}:
+            self.notify("Still reading: start again in a moment.", severity="warning")
+        elif view.problems:
+            first = view.problems[0]
+            self.notify(first.message, severity="error", title="Cannot start yet")
+            await self.go_to_field(first.field)
+        else:
+            self.planner.start_training()
