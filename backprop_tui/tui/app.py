@@ -10,18 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.worker import Worker, WorkerState
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_RUN,
-    EXIT_STOPPED,
-)
+from backprop_tui.core.errors import EXIT_INTERRUPTED
 from backprop_tui.core.events import Event, Failed, Finished
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.tui.ending import Question, exit_code
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.planner import Planner
 from backprop_tui.tui.signs import is_plain
+from backprop_tui.tui.warm import warm_imports
 from backprop_tui.tui.wizard import WizardScreen
 from backprop_tui.tui.words import output_path
 
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from backprop_tui.tui.monitor import MonitorScreen
 
 TRAINING = "training"
+WARM_AFTER = 2.0  # seconds: well after the first paint, well before the training
 STYLES: list[str | PurePath] = ["app.tcss", "steps.tcss"]
 BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # columns from which a class is set
 
@@ -38,10 +36,7 @@ class BackpropApp(Planner):
 
     TITLE = "backprop-tui"
     CSS_PATH = STYLES
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
-        (0, "-narrow"),
-        (100, "-wide"),
-    ]
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", id="app.help", tooltip="Keys, steps and files"),
         Binding(
@@ -63,11 +58,13 @@ class BackpropApp(Planner):
         self.control: Control | None = None
         # Set by the training thread, read when the app has ended: one write of a frozen value.
         self.ending: Finished | Failed | None = None
-        self._interrupted = False
+        self.saved_plan = self.plan  # as begun with, or as last saved
+        self._given = facts
 
     def on_mount(self) -> None:
         self.set_class(is_plain(), "-plain")
-        self.start_reading()
+        self.start_reading(self._given)
+        self.set_timer(WARM_AFTER, warm_imports)
 
     def get_css_variables(self) -> dict[str, str]:
         variables = super().get_css_variables()
@@ -85,7 +82,7 @@ class BackpropApp(Planner):
 
     def saved(self, path: Path) -> None:
         """The plan is on disk: nothing would be lost by leaving."""
-        self.save_to, self.first_plan = path, self.plan
+        self.save_to, self.saved_plan = path, self.plan
 
     # Training
 
@@ -117,11 +114,6 @@ class BackpropApp(Planner):
 
         train(run, emit, control)
 
-    @property
-    def is_training(self) -> bool:
-        """Whether a run has started and its last event has not come."""
-        return self.control is not None and self.ending is None
-
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A trainer that could not even be loaded ends like one that failed."""
         super().on_worker_state_changed(event)
@@ -137,6 +129,8 @@ class BackpropApp(Planner):
                 monitor.post_message(RunEvent(self.ending))
 
     def _monitor(self) -> MonitorScreen | None:
+        if self.control is None:
+            return None
         from backprop_tui.tui.monitor import MonitorScreen
 
         return next((s for s in reversed(self.screen_stack) if isinstance(s, MonitorScreen)), None)
@@ -150,34 +144,33 @@ class BackpropApp(Planner):
 
     async def action_quit(self) -> None:
         """Leave. While a training runs the monitor asks first."""
-        if self.control is not None and (monitor := self._monitor()) is not None:
+        monitor = self._monitor()
+        if isinstance(self.screen, Question):
+            self.screen.dismiss(False)
+        elif monitor is not None:
             monitor.request_quit()
         else:
             self.exit()
 
-    def action_interrupt(self) -> None:
-        """ctrl+c: leave with the code of an interruption; asks when something would be lost."""
-        if self.control is not None and (monitor := self._monitor()) is not None:
-            monitor.request_quit()
-            return
-        self._interrupted = True
-        if self.plan == self.first_plan or self.screen.id == "ask-quit":
-            self.exit()
+    async def action_interrupt(self) -> None:
+        """ctrl+c: leave as interrupted, after a question when something would be lost."""
+        asked = isinstance(self.screen, Question)
+        if self._monitor() is not None:
+            await self.action_quit()
+        elif asked or self.plan == self.saved_plan:
+            self.exit(return_code=EXIT_INTERRUPTED)
         else:
-            from backprop_tui.tui.dialogs import Ask
-
-            question = Ask(
+            question = Question(
                 "Quit without saving?",
-                "What you have filled in is not saved to a run file yet.",
+                "What you have filled in is not saved to a run file.",
                 yes="Quit",
-                id="ask-quit",
+                no="Stay",
             )
             self.push_screen(question, self._answered_quit)
 
     def _answered_quit(self, yes: bool | None) -> None:
-        self._interrupted = bool(yes)
         if yes:
-            self.exit()
+            self.exit(return_code=EXIT_INTERRUPTED)
 
     def action_help(self) -> None:
         """Keys, steps and files."""
@@ -188,21 +181,12 @@ class BackpropApp(Planner):
 
     @property
     def exit_code(self) -> int:
-        """What the process returns, once the app has ended."""
-        match self.ending:
-            case Failed():
-                return EXIT_RUN
-            case Finished(stopped=True):
-                return EXIT_STOPPED
-            case Finished():
-                return EXIT_OK
-        if self._interrupted:
-            return EXIT_INTERRUPTED
-        return EXIT_OK
+        """What the process returns: how the training ended, else how the wizard was left."""
+        return (self.return_code or 0) if self.ending is None else exit_code(self.ending)
 
 
 def run_app(run: RunFile | None = None, save_to: Path | None = None) -> int:
     """The wizard until the user leaves it; the exit code."""
     app = BackpropApp(run, save_to=save_to)
     app.run()
-    return app.exit_code or (app.return_code or 0)
+    return app.exit_code

@@ -1,4 +1,4 @@
-"""Questions: yes or no, and under which name to save."""
+"""Under which name to save the run file."""
 
 from __future__ import annotations
 
@@ -8,42 +8,9 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Static
-
-
-class Ask(ModalScreen[bool]):
-    """A question with two answers; the safe one has the focus."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "answer(False)", "No", id="ask.no"),
-        Binding("left,right", "app.focus_next", "Other answer", show=False),
-    ]
-
-    def __init__(
-        self, title: str, text: str, *, yes: str, no: str = "Cancel", id: str | None = None
-    ) -> None:
-        super().__init__(id=id)
-        self.question, self.text, self.yes, self.no = title, text, yes, no
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Label(self.question, classes="dialog--title")
-            yield Static(self.text, markup=False)
-            with Horizontal(classes="dialog--buttons"):
-                yield Button(self.no, id="no", compact=True)
-                yield Button(self.yes, id="yes", compact=True, variant="error")
-
-    def on_mount(self) -> None:
-        self.query_one("#no").focus()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes")
-
-    def action_answer(self, yes: bool) -> None:
-        """Close with an answer."""
-        self.dismiss(yes)
+from textual.widgets import Input, Label, Static
 
 
 class SaveDialog(ModalScreen[Path]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from backprop_tui.core.errors import BackpropError, Problem
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.methods import METHODS
-from backprop_tui.core.runfile import DataSection, RunFile
+from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
 
 if TYPE_CHECKING:
@@ -36,23 +36,24 @@ class DataQuestion:
     tokenizer: str | None
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What the answer depends on."""
+    def source(self) -> tuple[Any, ...]:
+        """What the rows themselves depend on."""
         data = self.plan.data
-        method = self.plan.method
-        return (*self.source, method, data.heldout, data.heldout_seed, self.tokenizer)
+        columns = tuple(sorted((data.columns or {}).items()))
+        # The bundled examples come in several shapes, one for each kind of method.
+        kind = self.plan.method if data.path == "pocket" else ""
+        return (data.path, data.split, data.revision, columns, data.shape, kind)
 
     @property
-    def source(self) -> tuple[Any, ...]:
-        """What the rows themselves depend on, before the split."""
-        return _source(self.plan.data, self.plan.method)
+    def split(self) -> tuple[Any, ...]:
+        """What the counts of both sides depend on."""
+        data = self.plan.data
+        return (*self.source, self.plan.method, data.heldout, data.heldout_seed)
 
-
-def _source(data: DataSection, method: str) -> tuple[Any, ...]:
-    columns = tuple(sorted((data.columns or {}).items()))
-    # The bundled examples come in several shapes, one for each kind of method.
-    kind = method if data.path == "pocket" else ""
-    return (data.path, data.split, data.revision, columns, data.shape, kind)
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """All the answer depends on."""
+        return (*self.split, self.tokenizer)
 
 
 def model_question(plan: RunFile) -> ModelQuestion:

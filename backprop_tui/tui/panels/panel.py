@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.segment import Segment
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -55,6 +56,7 @@ class Panel(Widget):
         self.border_title = words(self.TITLE)
         self.changed = True
         self._lines: list[Line] | None = None
+        self._strips: list[Strip] = []
         self._drawn: tuple[int, int] = (0, 0)
 
     def take(self, event: Event) -> None:
@@ -66,20 +68,57 @@ class Panel(Widget):
         raise NotImplementedError
 
     def redraw(self) -> None:
-        """Draw again if the data changed. Called by the screen's clock."""
-        if self.changed and self.display:
-            self.changed, self._lines = False, None
+        """Draw again what differs, if the data changed. Called by the screen's clock."""
+        if not (self.changed and self.display):
+            return
+        self.changed = False
+        before, width = self._lines, self.size.width
+        if before is None or self._drawn != tuple(self.size):
+            self._lines = None
             self.refresh()
+            return
+        self._build()
+        after = self._lines or []
+        rows = max(len(before), len(after))
+        differ = [y for y in range(rows) if before[y : y + 1] != after[y : y + 1]]
+        if differ:
+            self.refresh(*_stripes(differ, width))
+
+    def _build(self) -> None:
+        """All lines at once, as data and as strips: looking a style up costs more than a line."""
+        width, height = self.size
+        self._lines, self._drawn = self.lines(width, height), (width, height)
+        base = self.rich_style
+        styles = {
+            role: self.get_component_rich_style(CLASSES[role])
+            for role in {run.role for line in self._lines for run in line}
+        }
+        self._strips = [
+            Strip(
+                Segment(run.text, styles[run.role]) for run in line if run.text
+            ).adjust_cell_length(width, base)
+            for line in self._lines[:height]
+        ]
+        self._strips += [Strip.blank(width, base)] * (height - len(self._strips))
 
     def render_line(self, y: int) -> Strip:
-        """One line of the box; all of them are made at once, when the first is asked for."""
-        width, height = self.size
-        if self._lines is None or self._drawn != (width, height):
-            self._lines, self._drawn = self.lines(width, height), (width, height)
-        base, style = self.rich_style, self.get_component_rich_style
-        if y >= len(self._lines):
-            return Strip.blank(width, base)
-        segments = [
-            Segment(run.text, style(CLASSES[run.role])) for run in self._lines[y] if run.text
-        ]
-        return Strip(segments).adjust_cell_length(width, base)
+        """One line of the box."""
+        if self._lines is None or self._drawn != tuple(self.size):
+            self._build()
+        return self._strips[y]
+
+    def notify_style_update(self) -> None:
+        """New colours: the strips of the old ones are of no use."""
+        super().notify_style_update()
+        self._lines = None
+
+
+def _stripes(rows: list[int], width: int) -> list[Region]:
+    """Neighbouring rows as one region."""
+    stripes: list[Region] = []
+    for y in rows:
+        if stripes and stripes[-1].bottom == y:
+            stripes[-1] = Region(0, stripes[-1].y, width, stripes[-1].height + 1)
+        else:
+            stripes.append(Region(0, y, width, 1))
+    return stripes

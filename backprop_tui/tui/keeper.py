@@ -1,0 +1,190 @@
+"""FactsKeeper: asks for the facts the plan needs, and drops answers that came too late.
+
+Everything here runs on the app's own thread; the reading is done in workers that answer with
+a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.app import App
+from textual.reactive import reactive
+from textual.timer import Timer
+from textual.worker import Worker, WorkerState
+
+from backprop_tui.core.effective import TrainRows
+from backprop_tui.core.errors import Problem
+from backprop_tui.core.facts import Facts
+from backprop_tui.core.runfile import LoraSection, RunFile
+from backprop_tui.tui import probing
+from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
+
+if TYPE_CHECKING:
+    from textual.message import Message
+
+    from backprop_tui.probe.model_cache import CachedModel
+
+DEBOUNCE = 0.3  # seconds without typing before a model or a file is looked up
+READING = "reading"
+FIELDS = {"machine": "machine.card", "model": "model.id", "data": "data.path"}
+
+
+def new_plan() -> RunFile:
+    """What the wizard starts from: an adapter, and nothing chosen."""
+    return RunFile(lora=LoraSection())
+
+
+class FactsKeeper(App[int]):
+    """The plan, and the facts that belong to it."""
+
+    plan: reactive[RunFile] = reactive(new_plan, init=False)
+    facts: reactive[Facts] = reactive(Facts, init=False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cached: tuple[CachedModel, ...] | None = None  # None: not yet read
+        self.free_ram: int | None = None
+        self.reading: frozenset[str] = frozenset()  # what is being read
+        self.troubles: dict[str, Problem] = {}  # by key: texts refused, and failed readings
+        self._data: DataRead | None = None  # the newest answer, with the rows
+        self._pauses: dict[str, Timer] = {}  # waiting for the user to stop typing
+
+    def refresh_view(self) -> None:
+        """Something the view is computed from has changed."""
+        raise NotImplementedError
+
+    def start_reading(self, given: Facts | None) -> None:
+        """Read what the plan names. Facts that were given are taken as they are."""
+        if given is None or given.gpu is None:
+            self._run("machine", probing.read_machine)
+        self._run("cache", probing.read_cache)
+        if self.facts.model is None:
+            self._ask_model()
+        if self.facts.data is None:
+            self._ask_data()
+        self.refresh_view()
+
+    def reread(self) -> None:
+        """Look again at the machine, the model and the data: a file may have changed."""
+        self._data = None
+        self._run("machine", probing.read_machine)
+        self._run("cache", probing.read_cache)
+        self._ask_model()
+        self._ask_data()
+        self.refresh_view()
+
+    def exact_rows(self) -> TrainRows | None:
+        """Counts after the held-out split, while they still belong to the plan."""
+        if self._data is None or self.facts.data is None:
+            return None
+        asked = probing.data_question(self.plan, self.facts)
+        return self._data.rows if self._data.question.split == asked.split else None
+
+    def watch_plan(self, before: RunFile, plan: RunFile) -> None:
+        """Ask again for facts that belonged to another model or data set."""
+        if probing.model_question(before) != probing.model_question(plan):
+            self.troubles.pop("model.id", None)
+            data = self.facts.data and replace(self.facts.data, tokens=None)
+            self.facts = replace(self.facts, model=None, data=data)
+            self._soon("model", self._ask_model)
+        asked = probing.data_question(plan, self.facts)
+        if probing.data_question(before, self.facts).key != asked.key:
+            self.troubles.pop("data.path", None)
+            if self._data is None or self._data.question.source != asked.source:
+                self.facts = replace(self.facts, data=None)
+            self._soon("data", self._ask_data)
+
+    # Asking
+
+    def _soon(self, what: str, ask: Callable[[], None]) -> None:
+        if what in self._pauses:
+            self._pauses[what].stop()
+        self.reading |= {what}
+
+        def asked() -> None:
+            ask()
+            self.refresh_view()
+
+        self._pauses[what] = self.set_timer(DEBOUNCE, asked)
+
+    def _ask_model(self) -> None:
+        self.reading -= {"model"}
+        if self.plan.model.id:
+            self._run("model", partial(probing.read_model, probing.model_question(self.plan)))
+
+    def _ask_data(self) -> None:
+        self.reading -= {"data"}
+        if not self.plan.data.path:
+            return
+        question = probing.data_question(self.plan, self.facts)
+        last = self._data
+        held = last.loaded if last and last.question.source == question.source else None
+        self._run("data", partial(probing.read_data, question, held))
+
+    def _run(self, what: str, read: Callable[[], Message]) -> None:
+        """Do the reading in a thread; its answer is posted as a message."""
+
+        def work() -> None:
+            self.post_message(read())
+
+        self.reading |= {what}
+        self.run_worker(work, name=what, group=READING, thread=True, exit_on_error=False)
+
+    # Answers
+
+    def on_machine_read(self, message: MachineRead) -> None:
+        """The cards are known."""
+        self.free_ram = message.free_ram
+        self.facts = replace(self.facts, gpu=message.gpu)
+        self._done("machine")
+
+    def on_cache_read(self, message: CacheRead) -> None:
+        """The models on this machine are known."""
+        self.cached = message.models
+        self._done("cache")
+
+    def on_model_read(self, message: ModelRead) -> None:
+        """The model is known, or why not; the data can be counted in its tokens."""
+        if message.question != probing.model_question(self.plan):
+            return
+        self.settle("model.id", message.problem)
+        self.facts = replace(self.facts, model=message.facts)
+        self.reading -= {"model"}
+        if message.facts is not None:
+            self._ask_data()
+        self.refresh_view()
+
+    def on_data_read(self, message: DataRead) -> None:
+        """The data is known, or why not."""
+        if message.question.key != probing.data_question(self.plan, self.facts).key:
+            return
+        self.settle("data.path", None)
+        if message.problem is not None:
+            self.settle(message.problem.field, message.problem)
+        self._data = message if message.facts is not None else None
+        self.facts = replace(self.facts, data=message.facts)
+        self._done("data")
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A reading that broke down is said under its field, like one that was refused."""
+        worker = event.worker
+        if worker.group == READING and event.state is WorkerState.ERROR:
+            field = FIELDS.get(worker.name, "machine.card")
+            error = worker.error
+            text = f"Reading it failed: {type(error).__name__}: {error}"
+            self.settle(field, Problem("READ_FAILED", field, text))
+            self._done(worker.name)
+
+    def settle(self, key: str, problem: Problem | None) -> None:
+        """A key's trouble is over, or is this."""
+        self.troubles.pop(key, None)
+        if problem is not None:
+            self.troubles[key] = problem
+
+    def _done(self, what: str) -> None:
+        self.reading -= {what}
+        self.refresh_view()
