@@ -7,11 +7,12 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.doctor import doctor_command
 from backprop_tui.cli.facts import data_command, gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import check_command, init_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
-from backprop_tui.core.errors import EXIT_INTERRUPTED, BackpropError
+from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError
 
 app = typer.Typer(
     name="backprop-tui",
@@ -27,6 +28,7 @@ app.command("init")(init_command)
 app.command("check")(check_command)
 app.command("run")(run_command)
 app.command("demo")(demo_command)
+app.command("doctor")(doctor_command)
 
 
 def _version(asked: bool) -> None:
@@ -61,3 +63,12 @@ def main() -> None:
         # The reader (head, less) has seen enough. Python would complain again at exit.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence
+        from backprop_tui.core.paths import user_log
+        from backprop_tui.train.logs import append_traceback
+
+        log = user_log()
+        append_traceback(log, error)
+        typer.echo(f"error: {type(error).__name__}: {error}", err=True)
+        typer.echo(f"  This is a fault of backprop-tui. Log: {log}", err=True)
+        sys.exit(EXIT_RUN)

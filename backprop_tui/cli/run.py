@@ -104,7 +104,8 @@ def headless(
             command=" ".join(["backprop-tui", *sys.argv[1:]]),
         )
     if isinstance(ending, Failed):
-        typer.echo(f"error: {ending.message}  [{ending.code}]", err=True)
+        for sentence in ending.message.splitlines():
+            typer.echo(f"error: {sentence}  [{ending.code}]", err=True)
         if ending.hint:
             typer.echo(f"  {ending.hint}", err=True)
         if ending.log:

@@ -105,9 +105,14 @@ def _paired(data: DataFacts, headroom: float | None) -> Recommendation:
             )
         )
     if tight and headroom is not None:
+        left = (
+            f"leaves {percent(headroom)} of the card"
+            if headroom >= 0
+            else f"needs {percent(-headroom)} of the card more than is free"
+        )
         reasons.append(
             Reason(
-                f"Memory is tight: the plan leaves {percent(headroom)} of the card. "
+                f"Memory is tight: the plan {left}. "
                 "SimPO keeps neither a reference nor an imitation term.",
                 SIMPO_PAPER,
             )

@@ -21,6 +21,7 @@ TargetsPreset = Literal["all-linear", "attention"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 WholePositive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and torch accept
 
 
 class Section(BaseModel):
@@ -63,7 +64,7 @@ class DataSection(Section):
     heldout: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = Field(
         0.1, description="Share of prompts kept aside to measure on. 0 means none."
     )
-    heldout_seed: int = Field(0, description="Seed of the held-out split and of the order.")
+    heldout_seed: Seed = Field(0, description="Seed of the held-out split and of the order.")
 
 
 class LoraSection(Section):
@@ -74,7 +75,7 @@ class LoraSection(Section):
     dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
         0.0, description="Share of adapter inputs dropped while training."
     )
-    targets: TargetsPreset | list[str] = Field(
+    targets: TargetsPreset | Annotated[list[str], Field(min_length=1)] = Field(
         "all-linear", description="Layers that get an adapter: a preset or module names."
     )
 
@@ -112,7 +113,7 @@ class TrainingSection(Section):
     save_steps: WholePositive | None = Field(
         None, description="Save a checkpoint every so many steps; absent: twice a run."
     )
-    seed: int = Field(0, description="Seed of adapter weights and dropout.")
+    seed: Seed = Field(0, description="Seed of adapter weights and dropout.")
 
 
 class MachineSection(Section):

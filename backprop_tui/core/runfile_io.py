@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from backprop_tui.core.errors import ConfigError, InputError, Problem
 from backprop_tui.core.methods import METHODS
@@ -23,6 +27,8 @@ from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile, Section
 
 INVALID = "CONFIG_INVALID_SETTING"
 ENV_PREFIX = "BACKPROP_TUI__"
+# How pydantic names the member of a union that did not match.
+UNION_MEMBER = re.compile(r"(literal|list)\[.*\]").fullmatch
 
 
 def read(
@@ -34,11 +40,28 @@ def read(
     """
     raw = _read_toml(path)
     overrides: dict[str, str] = {}
-    for name, text in sorted((os.environ if env is None else env).items()):
+    try:
+        _override(raw, overrides, path, sets, os.environ if env is None else env)
+        return parse(raw, str(path)), overrides
+    except ConfigError as error:
+        # The person looks for the mistake in the file unless told that it is elsewhere.
+        found = (_with_origin(problem, overrides) for problem in error.problems)
+        raise ConfigError(error.path, tuple(found)) from None
+
+
+def _override(
+    raw: dict[str, Any],
+    overrides: dict[str, str],
+    path: Path,
+    sets: Sequence[str],
+    env: Mapping[str, str],
+) -> None:
+    """Put the environment's values and then those of --set into raw, and note each in overrides."""
+    for name, text in sorted(env.items()):
         if name.startswith(ENV_PREFIX):
             key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
-            _put(raw, key, parse_value(text), path)
             overrides[key] = f"environment {name}"
+            _put(raw, key, parse_value(text), path)
     for item in sets:
         key, sign, text = item.partition("=")
         if not sign or not key.strip():
@@ -47,14 +70,22 @@ def read(
                 hint="for example --set training.learning_rate=1e-6",
                 code=INVALID,
             )
-        _put(raw, key.strip(), parse_value(text), path)
         overrides[key.strip()] = "--set"
+        _put(raw, key.strip(), parse_value(text), path)
     if "method" in overrides:
         # Another method was asked for: the file's table for the old one has no meaning now.
         for name in METHOD_SECTIONS:
             if name != raw["method"] and not any(k.startswith(f"{name}.") for k in overrides):
                 raw.pop(name, None)
-    return parse(raw, str(path)), overrides
+
+
+def _with_origin(problem: Problem, overrides: Mapping[str, str]) -> Problem:
+    """The problem, saying which --set or variable it comes from when it is not from the file."""
+    key = problem.field
+    where = overrides.get(key) or next(
+        (where for name, where in overrides.items() if name.startswith(f"{key}.")), ""
+    )
+    return replace(problem, message=f"{problem.message} (from {where})") if where else problem
 
 
 def parse(raw: Mapping[str, Any], path: str = "run file") -> RunFile:
@@ -64,10 +95,13 @@ def parse(raw: Mapping[str, Any], path: str = "run file") -> RunFile:
     try:
         run = RunFile.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [_problem(raw, dict(item)) for item in error.errors()]
+        by_key: dict[str, list[dict[str, Any]]] = {}
+        for item in error.errors():
+            by_key.setdefault(_key(item["loc"]), []).append(dict(item))
+        problems = [_problem(raw, key, items) for key, items in by_key.items()]
     method = raw.get("method", "orpo")
     for name in METHOD_SECTIONS:
-        if name in raw and name != method:
+        if name in raw and name != method and method in list(METHOD_SECTIONS):
             problems.append(
                 Problem(
                     INVALID,
@@ -111,16 +145,16 @@ def to_toml(run: RunFile) -> str:
 
 def write(run: RunFile, path: Path, *, overwrite: bool = False, header: str = "") -> None:
     """Write whole or not at all; refuses an existing file unless told otherwise."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", hint="give a file name", code="RUNFILE_EXISTS")
-    if path.exists() and not overwrite:
-        raise InputError(
-            f"{path} exists and is not overwritten",
-            hint="choose another name, or --force to replace it",
-            code="RUNFILE_EXISTS",
-        )
     text = "".join(f"# {line}\n" for line in header.splitlines()) + to_toml(run)
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", hint="give a file name", code="RUNFILE_EXISTS")
+        if path.exists() and not overwrite:
+            raise InputError(
+                f"{path} exists and is not overwritten",
+                hint="choose another name, or --force to replace it",
+                code="RUNFILE_EXISTS",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -143,9 +177,10 @@ def write(run: RunFile, path: Path, *, overwrite: bool = False, header: str = ""
 def parse_value(text: str) -> Any:
     """A --set or environment value: TOML if it is TOML, else the text itself."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        found = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return found["v"] if len(found) == 1 else text
 
 
 def valid_keys() -> tuple[str, ...]:
@@ -161,12 +196,17 @@ def valid_keys() -> tuple[str, ...]:
 def help_for(key: str) -> str:
     """The description of a dotted key, "" when there is none."""
     section, _, name = key.rpartition(".")
+    fields = _fields(section)
+    return (fields[name].description or "") if name in fields else ""
+
+
+def _fields(section: str) -> dict[str, FieldInfo]:
+    """The fields of a section ("" is the top of the file) by the name they have in TOML."""
+    top = {info.alias or name: info for name, info in RunFile.model_fields.items()}
     if not section:
-        info = RunFile.model_fields.get(name)
-    else:
-        parent = _section_type(RunFile.model_fields[section].annotation)
-        info = parent.model_fields.get(name) if parent else None
-    return (info.description or "") if info else ""
+        return top
+    inner = _section_type(top[section].annotation) if section in top else None
+    return dict(inner.model_fields) if inner else {}
 
 
 def _section_type(annotation: Any) -> type[Section] | None:
@@ -178,7 +218,7 @@ def _section_type(annotation: Any) -> type[Section] | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _names_in(path.parent), n=3)
         raise InputError(
@@ -227,18 +267,17 @@ def _remove(raw: dict[str, Any], key: str) -> None:
     table.pop(last, None)
 
 
-def _problem(raw: Mapping[str, Any], item: dict[str, Any]) -> Problem:
-    """One pydantic error as key, value, what is allowed, and the nearest valid key."""
-    # A union member's tag ("list[str]") is not part of the key a person wrote.
-    location = [str(part) for part in item["loc"]]
-    key = ".".join(part for part in location if not any(sign in part for sign in "[]-("))
-    value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(key, valid_keys(), n=1, cutoff=0.5)
-        section = key.rpartition(".")[0]
-        allowed = [name for name in valid_keys() if name.rpartition(".")[0] == section]
-        fix = f"did you mean {near[0]}?" if near else f"allowed here: {', '.join(allowed)}"
-        return Problem(INVALID, key, f"{key} = {value!r}: no such key", fix=fix)
+def _key(location: Sequence[str | int]) -> str:
+    """Pydantic's location as the key a person wrote: without union members and list places."""
+    parts = takewhile(lambda part: isinstance(part, str) and not UNION_MEMBER(part), location)
+    return ".".join(str(part) for part in parts)
+
+
+def _problem(raw: Mapping[str, Any], key: str, items: Sequence[Mapping[str, Any]]) -> Problem:
+    """The pydantic errors of one key as one problem: key, value and what is allowed."""
+    value = items[0].get("input")
+    if items[0]["type"] == "extra_forbidden":
+        return _unknown(raw, key, value)
     source = next(
         (
             knob.source
@@ -248,13 +287,46 @@ def _problem(raw: Mapping[str, Any], item: dict[str, Any]) -> Problem:
         ),
         "",
     )
+    allowed = dict.fromkeys(  # each once, in order
+        # What is wrong with one entry of a list is said of the list.
+        _allowed(
+            "list_type"
+            if len(item["loc"]) > 2 and isinstance(item["loc"][-1], int)
+            else item["type"],
+            item.get("ctx", {}),
+            item["msg"],
+        )
+        for item in items
+    )
     return Problem(
         INVALID,
         key,
-        f"{key} = {value!r}: must be {_allowed(kind, context, item['msg'])}",
+        f"{key} = {value!r}: must be {' or '.join(allowed)}",
         fix=help_for(key) if key in valid_keys() else "",
         source=source,
     )
+
+
+def _unknown(raw: Mapping[str, Any], key: str, value: Any) -> Problem:
+    """A key or table that does not exist, with the nearest that does."""
+    section, _, name = key.rpartition(".")
+    other = {method for method in METHOD_SECTIONS if method != raw.get("method", "orpo")}
+    sections = [
+        table for table in _fields("") if _fields(table) and table not in other | {"provenance"}
+    ]
+    if not section and isinstance(value, dict):
+        near = difflib.get_close_matches(name, sections, n=1)
+        allowed = [f"[{table}]" for table in sections]
+        found = f"[{near[0]}]" if near else ""
+        message = f"[{key}]: no such table"
+    else:
+        allowed = [full for full in valid_keys() if full.rpartition(".")[0] == section]
+        near = difflib.get_close_matches(name, [full.rpartition(".")[2] for full in allowed], n=1)
+        elsewhere = [f"{table}.{name}" for table in sections if name in _fields(table)]
+        found = ".".join(filter(None, (section, near[0]))) if near else "".join(elsewhere[:1])
+        message = f"{key} = {value!r}: no such key"
+    fix = f"did you mean {found}?" if found else f"allowed here: {', '.join(allowed)}"
+    return Problem(INVALID, key, message, fix=fix)
 
 
 def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
@@ -280,8 +352,8 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
             return "true or false"
         case "string_type":
             return "text in quotes"
-        case "list_type":
-            return "a list"
+        case "list_type" | "too_short":
+            return "a list of names in quotes"
         case "dict_type" | "model_type":
             return "a table of key = value lines"
         case _:

@@ -38,7 +38,7 @@ def parameters(n: int | None) -> str:
     if n is None:
         return NA
     for unit, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if n >= factor:
+        if n >= factor * 0.9995:  # 999,999 is 1.0M, not 1000K
             value = n / factor
             return f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
     return str(n)

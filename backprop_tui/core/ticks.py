@@ -42,10 +42,15 @@ def _labels(bottom: float, top: float, step: float, rows: int) -> dict[int, str]
     start = first + -first % every if first <= 0 <= last else first
     marked = range(start, last + 1, every)
     dots = (4 * rows - 1) / (top - bottom)
-    return {
+    labels = {
         min(rows - 1, max(0, round((top - i * step) * dots) // 4)): label(i * step, step)
         for i in (marked if len(marked) > 1 else (first, last))
     }
+    while all(text == "0" or ("." in text and text[-1] in "0.") for text in labels.values()):
+        if all(text == "0" for text in labels.values()):
+            break
+        labels = {row: text if text == "0" else text[:-1] for row, text in labels.items()}
+    return labels
 
 
 def nice_step(rough: float) -> float:

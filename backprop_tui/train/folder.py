@@ -22,16 +22,15 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Make the folder (0700). Refuses one that exists: nothing is overwritten."""
+        if path.exists():
+            raise _exists(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:  # made by another run in the meantime
+                raise _exists(path) from None
             (path / "events.jsonl").touch()
-        except FileExistsError:
-            raise InputError(
-                f"output: {path} exists and is not overwritten",
-                hint=f"choose another with --output, for example {free_name(path)}",
-                code="OUTPUT_EXISTS",
-            ) from None
         except OSError as error:
             raise InputError(
                 f"output: {path} cannot be created: {error.strerror or error}",
@@ -72,6 +71,14 @@ class RunFolder:
     def write_run_file(self, run: RunFile) -> None:
         """Record the run as it was made, provenance included."""
         runfile_io.write(run, self.run_file, overwrite=True)
+
+
+def _exists(path: Path) -> InputError:
+    return InputError(
+        f"output: {path} exists and is not overwritten",
+        hint=f"choose another with --output, for example {free_name(path)}",
+        code="OUTPUT_EXISTS",
+    )
 
 
 def default_output(run: RunFile) -> Path:

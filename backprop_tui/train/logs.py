@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -29,6 +31,13 @@ def log_to(path: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         root.handlers, root.level = before_handlers, before_level
         handler.close()
+
+
+def append_traceback(path: Path, error: BaseException) -> None:
+    """Write an error's traceback to a log file, whatever the loggers are set to."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} ERROR\n")
+        traceback.print_exception(error, file=file)
 
 
 def _quiet_libraries() -> None:

@@ -27,12 +27,13 @@ from backprop_tui.core.events import (
     Started,
     Warned,
 )
+from backprop_tui.core.paths import user_log
 from backprop_tui.core.rules import judge
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, count_rows, refuse, resolved, survey
 from backprop_tui.train.folder import RunFolder, default_output, free_name
-from backprop_tui.train.logs import log_to
+from backprop_tui.train.logs import append_traceback, log_to
 
 if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
@@ -64,21 +65,12 @@ def train(
     session = _Session(run, emit, control, overrides or {}, trust_remote_code, strict, command)
     try:
         ending: Finished | Failed = session.run_to_end()
-    except BackpropError as error:
-        logger.exception("the run failed")
-        ending = session.failed(error.code, _sentence(error), error.hint, error.exit_code)
     except _Stopped:
         ending = session.finished(stopped=True, path="")
-    except MemoryError:
-        logger.exception("out of memory")
-        ending = session.failed(
-            "RUN_OUT_OF_MEMORY",
-            "The machine ran out of memory.",
-            "lower training.batch_size or data.max_length",
-        )
-    except Exception as error:  # the boundary: logged, and shown as a sentence
-        logger.exception("the run failed")
-        ending = session.failed(*_explain(error))
+    except BackpropError as error:
+        ending = session.refused(error)
+    except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence
+        ending = session.broken(error)
     session.emit(ending)
     session.close()
     return ending
@@ -349,27 +341,33 @@ class _Session:
             replay=replay,
         )
 
-    def failed(self, code: str, message: str, hint: str, exit_code: int = 3) -> Failed:
-        """The last event of a run that could not go on."""
-        log = str(self.folder.log) if self.folder else ""
+    def refused(self, error: BackpropError) -> Failed:
+        """The last event of a run that a known reason ends; the sentence says all there is."""
+        problems = error.problems if isinstance(error, ConfigError) else ()
         return Failed(
-            t=self.clock(), code=code, message=message, hint=hint, log=log, exit_code=exit_code
+            t=self.clock(),
+            code=problems[0].code if len(problems) == 1 else error.code,
+            message="\n".join(problem.message for problem in problems) or error.message,
+            hint=error.hint or next((problem.fix for problem in problems), ""),
+            log=str(self.folder.log) if self.folder else "",
+            exit_code=error.exit_code,
         )
 
-
-def _sentence(error: BackpropError) -> str:
-    if isinstance(error, ConfigError):
-        return " ".join(problem.message for problem in error.problems)
-    return error.message
+    def broken(self, error: Exception) -> Failed:
+        """The last event of a run that ended in an error nobody foresaw."""
+        log = self.folder.log if self.folder else user_log()
+        append_traceback(log, error)
+        code, message, hint = _explain(error)
+        return Failed(t=self.clock(), code=code, message=message, hint=hint, log=str(log))
 
 
 def _explain(error: Exception) -> tuple[str, str, str]:
     """Code, sentence and hint for an error nobody foresaw."""
     name = type(error).__name__
-    if name == "OutOfMemoryError":
+    if name in ("OutOfMemoryError", "MemoryError"):
         return (
             "RUN_OUT_OF_MEMORY",
-            "The card ran out of memory.",
+            "The card ran out of memory." if name[0] == "O" else "The machine ran out of memory.",
             "lower training.batch_size (and raise accumulation), data.max_length, or use nf4",
         )
     if isinstance(error, OSError):

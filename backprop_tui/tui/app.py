@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +19,7 @@ from backprop_tui.tui.ending import Question, exit_code
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.planner import Planner
 from backprop_tui.tui.signs import is_plain
+from backprop_tui.tui.terminal import captured_output
 from backprop_tui.tui.warm import warm_imports
 from backprop_tui.tui.wizard import WizardScreen
 from backprop_tui.tui.words import output_path
@@ -177,7 +179,7 @@ class BackpropApp(Planner):
         from backprop_tui.tui.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
+            self.push_screen(HelpScreen(training=self._monitor() is not None))
 
     @property
     def exit_code(self) -> int:
@@ -188,5 +190,12 @@ class BackpropApp(Planner):
 def run_app(run: RunFile | None = None, save_to: Path | None = None) -> int:
     """The wizard until the user leaves it; the exit code."""
     app = BackpropApp(run, save_to=save_to)
-    app.run()
+    with captured_output(state_folder() / "tui.log"):
+        app.run()
     return app.exit_code
+
+
+def state_folder() -> Path:
+    """Where the tool keeps what is no run: the log of what libraries print."""
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "backprop-tui"

@@ -49,7 +49,7 @@ def typed(text: str, kind: Kind) -> Any:
 def written(value: Any) -> str:
     """A value as a person types it."""
     if isinstance(value, float):
-        return rate(value)
+        return repr(value) if len(repr(value)) < 12 else rate(value)
     return "" if value is None else str(value)
 
 

@@ -7,13 +7,14 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-KEYS = (
+from backprop_tui.tui.facts_table import Cell, FactsTable
+
+WIZARD_KEYS: tuple[Cell, ...] = (
     ("ctrl+n  ctrl+b", "next step, step before"),
-    ("escape, then 1-6", "leave the field, open a step"),
+    ("escape, 1 to 6", "leave the field, then open a step by its number"),
     ("tab  shift+tab", "next and previous field; in a path, tab completes it"),
     ("up  down  enter", "move in a list or between fields, choose"),
     ("f2", "use the bundled model or data"),
@@ -24,7 +25,20 @@ KEYS = (
     ("ctrl+p", "colours and other commands"),
     ("ctrl+q", "quit; ctrl+c quits too, and asks when something is not saved"),
 )
-STEPS = (
+MONITOR_KEYS: tuple[Cell, ...] = (
+    ("f2 or ctrl+s", "write a checkpoint after this step and go on"),
+    ("f4 or ctrl+x", "stop after this step and keep what was learned; asks first"),
+    ("tab", "into the log, to scroll it"),
+    ("enter", "how the run ended, once it has"),
+    ("ctrl+q", "quit; asks first while the training runs"),
+)
+PANELS: tuple[Cell, ...] = (
+    ("margin", "how far the chosen answer leads the rejected one; it should widen"),
+    ("held-out", "the same on rows kept aside; if it stays flat, the model memorises"),
+    ("accuracy", "share of pairs where the chosen answer leads; it should leave 50 %"),
+    ("loss", "should fall, and jump about less than it falls"),
+)
+STEPS: tuple[Cell, ...] = (
     ("1 Machine", "which card to use, and who else holds its memory"),
     ("2 Model", "the language model that is tuned"),
     ("3 Data", "the examples it learns from, and how many are held out to measure on"),
@@ -32,27 +46,35 @@ STEPS = (
     ("5 Tuning", "rate, batch, adapter and where to write; every default is sound"),
     ("6 Review", "what will happen, and the run file"),
 )
-FILES = (
+FILES: tuple[Cell, ...] = (
     ("run file", "the whole plan, saved with ctrl+s; backprop-tui run FILE repeats it"),
-    ("run folder", "runs/METHOD-MODEL unless you say otherwise; an existing one is never touched"),
-    ("", "run.toml, events.jsonl, run.log, checkpoints/, adapter/"),
+    ("run folder", "runs/METHOD-MODEL unless you say otherwise; never one that exists"),
+    ("in it", "run.toml, events.jsonl, run.log, checkpoints/, and the result in adapter/"),
 )
 
 
 class HelpScreen(ModalScreen[None]):
-    """One page; escape closes it."""
+    """One page; escape closes it. training: the monitor's keys instead of the wizard's."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
     ]
 
+    def __init__(self, *, training: bool = False) -> None:
+        super().__init__()
+        self.pages: tuple[tuple[str, tuple[Cell, ...]], ...] = (
+            (("Keys", MONITOR_KEYS), ("Panels", PANELS), ("Files", FILES))
+            if training
+            else (("Keys", WIZARD_KEYS), ("Steps", STEPS), ("Files", FILES))
+        )
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", id="help"):
-            for title, rows in (("Keys", KEYS), ("Steps", STEPS), ("Files", FILES)):
+            for title, _ in self.pages:
                 yield Static(title, classes="group")
-                yield Static(Content("\n").join(_row(*row) for row in rows))
-            yield Static("escape closes this page", classes="dialog--keys")
+                yield FactsTable(f"help-{title.lower()}")
+            yield Static("escape closes this page, page up and down scroll it", classes="keys")
 
-
-def _row(name: str, text: str) -> Content:
-    return Content.assemble(Content.styled(f"{name:<18}", "$text-primary"), text)
+    def on_mount(self) -> None:
+        for title, rows in self.pages:
+            self.query_one(f"#help-{title.lower()}", FactsTable).show(rows)

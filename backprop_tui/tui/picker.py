@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -13,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from backprop_tui.core.rules import Advice
 from backprop_tui.tui.field import TextField
 from backprop_tui.tui.panels.advice import Notes
 from backprop_tui.tui.paths import Offer, Wanted, completed, offers
@@ -70,10 +72,20 @@ class PathField(TextField):
     def show(self, view: View) -> None:
         super().show(view)
         facts = view.facts.model if self.key == "model.id" else view.facts.data
-        todo = not value_at(view.plan, self.key)
         self._settled = facts is not None
-        self.query_one(Notes).show(view.under(self.key), todo=todo)
         self._list()
+        self.query_one(Notes).show(self.advice(view), todo=not value_at(view.plan, self.key))
+
+    def advice(self, view: View) -> tuple[Advice, ...]:
+        """What stands under the field; a name that is being typed is not yet a mistake."""
+        found = view.under(self.key)
+        if not self._offers or not self.input.value:
+            return found
+        text = "nothing has this name yet: tab completes it, down chooses from the list."
+        return tuple(
+            replace(item, message=text) if item.code.endswith("_NOT_FOUND") else item
+            for item in found
+        )
 
     def _list(self) -> None:
         """Show the list while it is of use: nothing named yet, or a name being typed."""

@@ -27,6 +27,7 @@ class Signs:
     times: str
     arrow: str
     free: str
+    limit: str
     more: str
 
     def level(self, level: Level) -> str:
@@ -47,6 +48,7 @@ UNICODE = Signs(
     times="×",
     arrow="→",
     free="░",
+    limit="┃",
     more="…",
 )
 PLAIN = Signs(
@@ -62,6 +64,7 @@ PLAIN = Signs(
     times="x",
     arrow="->",
     free=".",
+    limit="|",
     more="...",
 )
 

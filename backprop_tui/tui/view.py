@@ -89,8 +89,14 @@ def look(
 
 
 def _as_advice(trouble: Problem) -> Advice:
-    text = f"{trouble.message} {trouble.fix}".strip()
+    text = sentences(trouble.message, trouble.fix)
     return Advice(trouble.code, "problem", trouble.field, text, source=trouble.source)
+
+
+def sentences(*parts: str) -> str:
+    """Parts joined as sentences."""
+    ended = [part if part[-1] in ".?!" else f"{part}." for part in parts if part]
+    return " ".join(part[:1].upper() + part[1:] if i else part for i, part in enumerate(ended))
 
 
 def step_of(key: str) -> str:

@@ -49,12 +49,12 @@ def precision(view: View) -> str:
     if view.facts.gpu is None:
         return "auto waits for the machine to be read"
     if view.effective.device == "cpu":
-        return f"auto means {used} here: full precision, as a CPU computes fastest"
+        return f"auto means {used} here: the CPU's own"
     if view.facts.model is None:
         return "auto decides once the model is known"
     if used == "nf4":
-        return "auto means nf4 here: over 1 billion parameters, so 4 bits each save memory"
-    return f"auto means {used} here: up to 1 billion parameters fit at 16 bits each"
+        return "auto means nf4 here: over a billion parameters, so 4 bits each"
+    return f"auto means {used} here: up to a billion parameters fit at 16 bits"
 
 
 def _auto(plan: RunFile) -> RunFile:

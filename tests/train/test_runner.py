@@ -201,7 +201,7 @@ def test_wrong_shape_is_refused_before_any_folder_is_made(tmp_path: Path) -> Non
     data.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 5)
     done = run_training(pocket_run("kto", tmp_path / "run", {"data.path": str(data)}))
     assert isinstance(done.ending, Failed)
-    assert done.ending.code == "CONFIG_INVALID_SETTING"
+    assert done.ending.code == "data-shape-mismatch"
     assert "orpo, simpo" in done.ending.message
     assert done.ending.exit_code == 1
     assert not (tmp_path / "run").exists()
@@ -224,9 +224,7 @@ def test_exception_in_a_step_becomes_a_sentence_and_its_traceback_is_in_the_log(
     assert "Traceback" in Path(done.ending.log).read_text()
 
 
-def test_out_of_memory_names_what_to_lower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_names_what_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import Trainer
 

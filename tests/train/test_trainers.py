@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,11 @@ def test_prompt_that_fills_the_length_never_becomes_nan(method: str, tmp_path: P
     """On their own, TRL's trainers turn every adapter weight into NaN here, at loss 0.0."""
     data = tmp_path / "pairs.jsonl"
     long = "The rain in the garden falls on the leaves. " * 60
-    rows = ['{"prompt": "%s", "chosen": "Yes.", "rejected": "No."}' % long] + [
-        '{"prompt": "Is %d small?", "chosen": "Yes, %d is.", "rejected": "Who knows."}' % (i, i)
+    rows = [{"prompt": long, "chosen": "Yes.", "rejected": "No."}] + [
+        {"prompt": f"Is {i} small?", "chosen": f"Yes, {i} is.", "rejected": "Who knows."}
         for i in range(9)
     ]
-    data.write_text("\n".join(rows))
+    data.write_text("\n".join(json.dumps(row) for row in rows))
     run = change(
         pocket_run(method, tmp_path / "run"),
         {"data.path": str(data), "data.max_length": 64, "data.heldout": 0.0},
@@ -150,9 +151,7 @@ def test_rewards_are_logged_for_every_preference_method(done_runs: dict[str, Don
         for step in measured:
             assert step.reward_chosen is not None
             assert step.reward_rejected is not None
-            assert step.margin == pytest.approx(
-                step.reward_chosen - step.reward_rejected, abs=1e-4
-            )
+            assert step.margin == pytest.approx(step.reward_chosen - step.reward_rejected, abs=1e-4)
 
 
 def adapter_tensors(done: DoneRun) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python -m tests.tui.redraw_cost
 
-2,000 steps of history at 120x36; every panel draws on every tick. Counted: taking in the event,
+2,000 steps of history at 120x36; every panel changed. Counted: taking in the event,
 drawing, composing the frame and writing it out, with the writer thread; an idle loop is taken off.
 """
 
@@ -31,7 +31,7 @@ class Meter(MonitorHarness):
         self.post(histories.training("simpo", upto=STEPS, steps=2 * STEPS, cuda=True))
         while len(self.monitor.history.steps) < STEPS:
             await asyncio.sleep(0.05)
-        self.monitor._clock.pause()
+        self.monitor._timer.pause()
         await self.loop(0, busy=True)
         idle = await self.loop(1, busy=False)
         busy = await self.loop(2, busy=True)
@@ -46,7 +46,7 @@ class Meter(MonitorHarness):
                 self.post([histories.step_event("simpo", step, 2 * STEPS, rng, cuda=True)])
                 self.post([histories.gpu(step)])
                 await asyncio.sleep(0.01)
-                self.monitor.tick()
+                self.monitor.draw()
             await asyncio.sleep(0.05)
         return time.process_time() - began
 

@@ -71,7 +71,10 @@ class Notes(Static):
 
     def _line(self, index: int) -> Content:
         item = self._items[index]
-        parts = [heading(item, todo=self._todo), Content(f"  {item.message}")]
+        message = item.message
+        if self._todo:  # an empty field is no mistake: only say what belongs there
+            message = message.partition('"": ')[2] or message
+        parts = [heading(item, todo=self._todo), Content(f"  {message}")]
         if item.source:
             parts.append(Content.styled(f"  {item.source}", "$muted"))
         if item.fix:
@@ -127,6 +130,8 @@ def bar(view: View, step: str, room: int) -> Content:
                 "[$text-primary]$sign[/] to do: $names", sign=SIGNS.todo, names=names
             )
         )
+    if busy := [what for what in ("machine", "model", "data") if what in view.reading]:
+        parts.append(Content(f"{SIGNS.more} reading the {' and the '.join(busy)}"))
     if not parts:
         return Content.from_markup(
             "[$text-success]$sign[/] nothing in the way of this plan", sign=SIGNS.done

@@ -11,7 +11,7 @@ from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View
 
 # Neighbours differ in shade, and every part carries its name or first letter as well.
-EVEN, ODD = "$text-primary on $primary-muted", "$text-secondary on $secondary-muted"
+EVEN, ODD = "$foreground on $primary-muted", "$foreground on $accent-muted"
 STYLES = {part: (EVEN, ODD)[index % 2] for index, part in enumerate(PARTS)}
 
 
@@ -55,25 +55,26 @@ def unknown(view: View) -> Content:
 
 def verdict(memory: Estimate, view: View) -> Content:
     """Needed, free, and whether it fits, in words."""
-    start = Content.from_markup("[b]Memory[/b]  rough $needed", needed=size(memory.needed))
+    text = "[b]Memory[/b]  roughly $needed needed"
     if memory.available is None:
-        return Content.assemble(start, Content.styled("; how much is free is not known", "$muted"))
-    where = "on the card" if view.effective.device == "cuda" else "in RAM"
-    free = Content(f" of {size(memory.available)} free {where}   ")
-    if memory.fits:
-        spare = size(memory.available - memory.needed)
-        text = "[$text-success]$sign fits[/], $spare to spare"
-        return Content.assemble(
-            start, free, Content.from_markup(text, sign=SIGNS.done, spare=spare)
-        )
-    short = size(memory.needed - memory.available)
-    text = "[$text-error]$sign does not fit[/], $short short"
-    return Content.assemble(start, free, Content.from_markup(text, sign=SIGNS.problem, short=short))
+        text += "[$muted]; how much is free is not known[/]"
+    else:
+        text += ", $free free $where   "
+        text += "[$text-success]$yes fits[/]" if memory.fits else "[$text-error]$no does not fit[/]"
+    return Content.from_markup(
+        text,
+        needed=size(memory.needed),
+        free=size(memory.available),
+        where="on the card" if view.effective.device == "cuda" else "in main memory",
+        yes=SIGNS.done,
+        no=SIGNS.problem,
+    )
 
 
 def stacked(memory: Estimate, width: int) -> Content:
-    """The parts side by side, each as wide as its share; what is free at the end."""
-    whole = max(memory.needed, memory.available or 0)
+    """The parts side by side, each as wide as its share; a bar where what is free ends."""
+    available = memory.available or 0
+    whole = max(memory.needed, available)
     cells = shares([memory.parts[part] for part in PARTS], whole, width)
     pieces = [
         Content.styled(label(part, n), STYLES[part])
@@ -81,7 +82,12 @@ def stacked(memory: Estimate, width: int) -> Content:
         if n
     ]
     rest = width - sum(cells)
-    return Content.assemble(*pieces, Content.styled(SIGNS.free * rest, "$text-disabled"))
+    line = Content.assemble(*pieces, Content.styled(SIGNS.free * rest, "$text-disabled"))
+    if memory.fits is not False:
+        return line
+    edge = min(width - 1, round(available / whole * width))
+    limit = Content.styled(SIGNS.limit, "bold $text-error on $error-muted")
+    return Content.assemble(line[:edge], limit, line[edge + 1 :])
 
 
 def shares(values: list[int], whole: int, width: int) -> list[int]:

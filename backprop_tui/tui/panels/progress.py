@@ -29,9 +29,10 @@ class ProgressPanel(Panel):
         self.elapsed = elapsed
 
     def ask(self, note: str) -> None:
-        """Show what was asked of the run; "" when it is done."""
+        """Show at once what was asked of the run; "" when it is done."""
         if note != self.note:
             self.note, self.changed = note, True
+            self.redraw()
 
     def lines(self, width: int, height: int) -> list[Line]:
         """The two lines."""

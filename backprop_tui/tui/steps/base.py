@@ -47,6 +47,7 @@ class Step(VerticalScroll, can_focus=False):
             field.show(view)
         self.show_body(view)
         self.mark_fix(view)
+        self.call_after_refresh(self._keep_in_view)
 
     def show_body(self, view: View) -> None:
         """What is not a field."""
@@ -58,15 +59,20 @@ class Step(VerticalScroll, can_focus=False):
         except NoMatches:
             self.screen.set_focus(None)
 
+    def _keep_in_view(self) -> None:
+        """Advice that appears under the field being typed in must be seen."""
+        if self.display and (field := self._focused_field()) is not None:
+            field.scroll_visible(animate=False)
+
+    def _focused_field(self) -> Field | None:
+        focused = self.screen.focused
+        nodes = focused.ancestors_with_self if focused else []
+        return next((node for node in nodes if isinstance(node, Field)), None)
+
     def fixable(self, view: View) -> Advice | None:
         """The advice the fix key answers: the focused field's, else the first on the step."""
         items = [item for item in view.on_step(self.name_) if item.fix]
-        focused = self.screen.focused
-        field = (
-            next((node for node in focused.ancestors_with_self if isinstance(node, Field)), None)
-            if focused
-            else None
-        )
+        field = self._focused_field()
         own = [item for item in items if field is not None and item.field == field.key]
         return next(iter([*own, *items]), None)
 

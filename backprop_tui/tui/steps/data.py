@@ -33,8 +33,8 @@ class DataStep(Step):
     name_ = "data"
     title = "Data"
     intro = (
-        "What to learn from: a JSONL, JSON, CSV or Parquet file, a Hugging Face id, or the "
-        "bundled examples (f2)."
+        "What to learn from: a file (JSONL, JSON, CSV, Parquet), a Hugging Face id, or the "
+        "bundled one (f2)."
     )
 
     def compose_body(self) -> ComposeResult:

@@ -1,0 +1,17 @@
+"""Where the tool itself writes, outside of run folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def user_log() -> Path:
+    """The log of what went wrong before there was a run folder; its folder is made (0700).
+
+    $XDG_STATE_HOME/backprop-tui/backprop-tui.log, ~/.local/state by default.
+    """
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = Path(state) / "backprop-tui"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / "backprop-tui.log"

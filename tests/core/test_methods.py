@@ -1,0 +1,109 @@
+"""METHODS holds the published numbers, and the run file's defaults are the same ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from backprop_tui.core.facts import Shape
+from backprop_tui.core.methods import METHODS, MethodName, methods_for
+from backprop_tui.core.runfile import METHOD_SECTIONS
+
+KNOBS: dict[MethodName, dict[str, float]] = {
+    "sft": {},
+    "orpo": {"beta": 0.1},
+    "simpo": {"beta": 2.0, "gamma": 1.0},
+    "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
+}
+ARXIV = {"orpo": "2403.07691", "simpo": "2405.14734", "kto": "2402.01306"}
+# SimPO repository README: model, beta, gamma/beta, gamma, learning rate.
+SIMPO = [
+    ("Mistral-7B-Base-SFT", 2.0, 0.8, 1.6, 3e-7),
+    ("Mistral-7B-Instruct", 2.5, 0.1, 0.25, 5e-7),
+    ("Llama-3-8B-Base-SFT", 2.0, 0.5, 1.0, 6e-7),
+    ("Llama-3-8B-Instruct", 2.5, 0.55, 1.375, 1e-6),
+    ("Llama-3-8B-Instruct v0.2", 10.0, 0.3, 3.0, 1e-6),
+    ("Gemma-2-9b-it", 10.0, 0.5, 5.0, 8e-7),
+]
+
+
+def test_the_four_methods_and_what_they_need() -> None:
+    assert {
+        name: (method.shapes[0], method.reference) for name, method in METHODS.items()
+    } == {
+        "sft": ("sft", False),
+        "orpo": ("paired", False),
+        "simpo": ("paired", False),
+        "kto": ("unpaired", True),
+    }
+    assert all(method.name == name for name, method in METHODS.items())
+    assert all(number in METHODS[name].source for name, number in ARXIV.items())  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fitting"),
+    [
+        ("sft", ("sft",)),
+        ("paired", ("sft", "orpo", "simpo")),
+        ("unpaired", ("kto",)),
+        ("other", ()),
+    ],
+)
+def test_which_methods_fit_a_shape(shape: Shape, fitting: tuple[MethodName, ...]) -> None:
+    assert methods_for(shape) == fitting
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_knobs_and_their_defaults(method: MethodName) -> None:
+    assert {knob.name: knob.default for knob in METHODS[method].knobs} == KNOBS[method]
+    section = METHOD_SECTIONS[method]
+    assert {name: section.model_fields[name].default for name in KNOBS[method]} == KNOBS[method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_run_file_helps_with_the_same_words(method: MethodName) -> None:
+    fields = METHOD_SECTIONS[method].model_fields
+    for knob in METHODS[method].knobs:
+        assert knob.help
+        assert fields[knob.name].description == knob.help
+
+
+def test_the_simpo_presets() -> None:
+    presets = [(p.name, dict(p.knobs), p.learning_rate) for p in METHODS["simpo"].presets]
+    assert presets == [
+        (name, {"beta": beta, "gamma": gamma}, rate) for name, beta, _, gamma, rate in SIMPO
+    ]
+
+
+@pytest.mark.parametrize(("name", "beta", "ratio", "gamma", "_rate"), SIMPO)
+def test_gamma_is_the_published_ratio_times_beta(
+    name: str, beta: float, ratio: float, gamma: float, _rate: float
+) -> None:
+    knobs = next(dict(p.knobs) for p in METHODS["simpo"].presets if p.name == name)
+    assert knobs["gamma"] == pytest.approx(ratio * knobs["beta"])
+    assert knobs["gamma"] / knobs["beta"] <= 0.8  # what the warning calls the published range
+
+
+def test_the_orpo_and_kto_presets() -> None:
+    assert [(dict(p.knobs), p.learning_rate) for p in METHODS["orpo"].presets] == [
+        ({"beta": 0.1}, 5e-6),
+        ({"beta": 0.05}, 5e-6),
+    ]
+    assert [(dict(p.knobs), p.learning_rate) for p in METHODS["kto"].presets] == [
+        ({"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}, 5e-6)
+    ]
+
+
+def test_every_number_has_a_source() -> None:
+    unsourced = [
+        (method.name, item.name)
+        for method in METHODS.values()
+        for item in (*method.knobs, *method.presets)
+        if not item.source
+    ]
+    assert unsourced == []
+
+
+def test_a_preset_sets_every_knob_its_method_has() -> None:
+    for method in METHODS.values():
+        for preset in method.presets:
+            assert [name for name, _ in preset.knobs] == [knob.name for knob in method.knobs]
