@@ -25,9 +25,9 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import pocket_corpus as corpus
+from scripts import pocket_corpus as corpus
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +109,7 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
@@ -242,14 +242,14 @@ def build_model(seed: int, held_out: set[str], folder: Path) -> None:
     pad: Any = tokenizer.pad_token_id
     pretrain(model, rows, pad, random.Random(f"order-{seed}"))
 
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         max_new_tokens=80,
     )
     folder.mkdir(parents=True, exist_ok=True)
     parameters = sum(weight.numel() for weight in model.parameters())
-    model.to(torch.bfloat16)  # type: ignore[arg-type]
+    model.to(torch.bfloat16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -95,14 +95,19 @@ def estimated_rows(run: RunFile, facts: Facts) -> TrainRows:
     """Counts from the data facts alone, before the real split is made."""
     if facts.data is None:
         return TrainRows(0, 0)
-    heldout = round(facts.data.kept * run.data.heldout)
-    share = 1 - run.data.heldout
+    kept, heldout = facts.data.kept, 0
+    if run.data.heldout and kept > 1:
+        # As the split does it: at least one row on each side.
+        heldout = min(max(round(kept * run.data.heldout), 1), kept - 1)
     labels = facts.data.labels or {}
+    good, bad = labels.get(True, 0), labels.get(False, 0)
+    share = 1 - run.data.heldout
     return TrainRows(
-        train=facts.data.kept - heldout,
+        train=kept - heldout,
         heldout=heldout,
-        desirable=round(labels.get(True, 0) * share),
-        undesirable=round(labels.get(False, 0) * share),
+        # A label that is there is not rounded away: that would read as one label only.
+        desirable=max(round(good * share), min(good, 1)),
+        undesirable=max(round(bad * share), min(bad, 1)),
     )
 
 

@@ -209,7 +209,7 @@ class History:
     def eta(self) -> float | None:
         """Seconds to the end at the pace of the last 20 steps; None before the second step."""
         recent = self.steps[-20:]
-        if len(recent) < 2:
+        if len(recent) < 2 or recent[-1].step == recent[0].step:
             return None
         pace = (recent[-1].t - recent[0].t) / (recent[-1].step - recent[0].step)
         return pace * (recent[-1].steps - recent[-1].step)

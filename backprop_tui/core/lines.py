@@ -41,9 +41,9 @@ def line(event: Event) -> str | None:
         case Saved():
             return f"step {event.step:>5}  saved     {event.kind} {event.path}"
         case Finished():
-            word = "stopped and saved" if event.stopped else "finished"
             if event.stopped and not event.path:
-                word = "stopped before the first step; nothing to save"
+                return "stopped before the first step; nothing to save"
+            word = "stopped and saved" if event.stopped else "finished"
             return f"{word} at step {event.step} after {duration(event.seconds)}"
         case Failed():
             return f"failed: {event.message}"

@@ -287,16 +287,11 @@ def _problem(raw: Mapping[str, Any], key: str, items: Sequence[Mapping[str, Any]
         ),
         "",
     )
+    # An error inside a list has a place in it; what is wrong with an entry is said of the list.
+    kinds = ["list_type" if isinstance(item["loc"][-1], int) else item["type"] for item in items]
     allowed = dict.fromkeys(  # each once, in order
-        # What is wrong with one entry of a list is said of the list.
-        _allowed(
-            "list_type"
-            if len(item["loc"]) > 2 and isinstance(item["loc"][-1], int)
-            else item["type"],
-            item.get("ctx", {}),
-            item["msg"],
-        )
-        for item in items
+        _allowed(kind, item.get("ctx", {}), item["msg"])
+        for kind, item in zip(kinds, items, strict=True)
     )
     return Problem(
         INVALID,
@@ -333,13 +328,13 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
     """What pydantic wanted, in words."""
     match kind:
         case "greater_than":
-            return f"a number above {context['gt']:g}"
+            return f"a number above {context['gt']:.12g}"
         case "greater_than_equal":
-            return f"{context['ge']:g} or more"
+            return f"{context['ge']:.12g} or more"
         case "less_than":
-            return f"a number below {context['lt']:g}"
+            return f"a number below {context['lt']:.12g}"
         case "less_than_equal":
-            return f"{context['le']:g} or less"
+            return f"{context['le']:.12g} or less"
         case "finite_number":
             return "a finite number (not nan, not inf)"
         case "literal_error":

@@ -29,7 +29,7 @@ class SaveDialog(ModalScreen[Path]):
         with Vertical(classes="dialog"):
             yield Label("Save the run file", classes="dialog--title")
             yield Input(str(self.proposal), compact=True, select_on_focus=False)
-            yield Static("", id="save-note")
+            yield Static("", id="save-note", markup=False)
             yield Static("enter save   escape cancel", classes="dialog--keys")
 
     def on_mount(self) -> None:

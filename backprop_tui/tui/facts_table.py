@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
+from backprop_tui.tui.put import put
+
 NAME, VALUE = 17, 26  # cells of a name, and of a value that has a neighbour
 
 Cell = tuple[str, str]
@@ -33,7 +35,7 @@ class FactsTable(Static):
 
     def _redraw(self) -> None:
         width = self.size.width or 80
-        self.update(Content("\n").join(drawn(line, width) for line in self._lines))
+        put(self, Content("\n").join(drawn(line, width) for line in self._lines))
 
 
 def drawn(line: Line, width: int) -> Content:

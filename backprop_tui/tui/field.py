@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Select, Static
 from backprop_tui.core.runfile_io import help_for
 from backprop_tui.core.text import rate
 from backprop_tui.tui.panels.advice import Notes
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View, value_at
 
@@ -79,7 +80,7 @@ class Field(Vertical):
 
     def say(self, text: str) -> None:
         """Replace the help by something about this very value; "" brings the help back."""
-        self.query_one(".field--help", Static).update(text or self.help)
+        put(self.query_one(".field--help", Static), text or self.help)
 
 
 class TextField(Field):

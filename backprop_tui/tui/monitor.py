@@ -136,22 +136,26 @@ class MonitorScreen(Screen[None]):
 
     def tick(self) -> None:
         """Draw the header; every other time the rest, too."""
-        then, came = self._now
-        if self.history.ended is None:
-            self._progress.tick(then + self.clock() - came)
         if self._ticks % PANELS_EVERY == 0:
             self.draw()
         else:
+            self._tell_time()
             self._progress.redraw()
         self._ticks += 1
 
     def draw(self) -> None:
         """Draw everything that changed, now."""
+        self._tell_time()
         with self.app.batch_update():
             for panel in self._panels:
                 panel.redraw()
             self._log.redraw()
             self._reading.redraw()
+
+    def _tell_time(self) -> None:
+        then, came = self._now
+        if self.history.ended is None:
+            self._progress.tick(then + self.clock() - came)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make sense now: saving needs a step, stopping a run, a summary an end."""

@@ -44,6 +44,16 @@ class PathInput(Input):
         self.post_message(self.Pick())
 
 
+class Offers(OptionList):
+    """What the text could become; up from the first line goes back to the text."""
+
+    def action_cursor_up(self) -> None:
+        if self.highlighted:
+            super().action_cursor_up()
+        else:
+            self.screen.focus_previous()
+
+
 class PathField(TextField):
     """known: offers besides paths, the bundled one and cached models; asked whenever shown."""
 
@@ -64,7 +74,7 @@ class PathField(TextField):
 
     def compose(self) -> ComposeResult:
         yield from super().compose()
-        yield OptionList(classes="offers", compact=True)
+        yield Offers(classes="offers", compact=True)
 
     def compose_control(self) -> ComposeResult:
         yield PathInput(placeholder=self.empty, compact=True)
@@ -125,6 +135,8 @@ class PathField(TextField):
     def pick(self, event: PathInput.Pick) -> None:
         """Go down into the list, or on to the next field."""
         event.stop()
+        if self._offers:
+            self.query_one(Offers).highlighted = 0
         self.screen.focus_next()
 
     @on(OptionList.OptionSelected)

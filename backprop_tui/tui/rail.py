@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from backprop_tui.core.rules import Level
 from backprop_tui.tui.panels.advice import COLOURS
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import STEPS, View
 
@@ -46,7 +47,8 @@ class Rail(Container):
             item = self.query_one(f"#rail-{step}", RailItem)
             item.set_class(step == current, "-current")
             sign, style = mark(view, step, current, visited)
-            item.update(Content.assemble(Content.styled(sign, style), f" {number} {step.title()}"))
+            text = Content.assemble(Content.styled(sign, style), f" {number} {step.title()}")
+            put(item, text, layout=False)
 
 
 def mark(view: View, step: str, current: str, visited: set[str]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from backprop_tui.core.runfile_io import write
 from backprop_tui.tui import words
 from backprop_tui.tui.panels.advice import AdviceBar
 from backprop_tui.tui.panels.memory import MemoryBar
+from backprop_tui.tui.put import put
 from backprop_tui.tui.rail import Rail
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.steps.data import DataStep
@@ -61,6 +62,7 @@ class WizardScreen(Screen[None]):
         super().__init__()
         self.step = STEPS[0]
         self._visited = {self.step}
+        self._usable: tuple[bool | None, ...] = ()
 
     @property
     def planner(self) -> BackpropApp:
@@ -93,13 +95,14 @@ class WizardScreen(Screen[None]):
     def show(self, view: View) -> None:
         """Redraw what depends on the plan."""
         name = Content.styled("backprop-tui", "bold $text-primary")
-        self.query_one("#title", Static).update(Content.assemble(name, "   ", words.title(view)))
+        title = Content.assemble(name, "   ", words.title(view))
+        put(self.query_one("#title", Static), title, layout=False)
         self.query_one(Rail).show(view, self.step, self._visited)
         self.query_one(MemoryBar).show(view)
         self.query_one(AdviceBar).show(view, self.step)
         if self.current.is_mounted:
             self.current.show(view)
-        self.refresh_bindings()
+        self._refresh_keys()
 
     @property
     def current(self) -> Step:
@@ -122,8 +125,14 @@ class WizardScreen(Screen[None]):
         self.show(self.planner.view)
         self.current.focus_first()
 
-    def on_descendant_focus(self) -> None:
-        self.refresh_bindings()
+    def _refresh_keys(self) -> None:
+        """The footer is rebuilt only when a key became usable or unusable."""
+        usable = tuple(
+            self.check_action(action, ()) for action in ("next", "back", "pocket", "fix")
+        )
+        if usable != self._usable:
+            self._usable = usable
+            self.refresh_bindings()
 
     async def on_rail_go_to(self, message: Rail.GoTo) -> None:
         await self.open(message.step)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backprop_tui.core.chart import AXIS, BUCKETS, GUIDE, Series, Style, Trace, draw, key, plain
+from backprop_tui.core.chart import AXIS, GUIDE, Series, Style, draw, key, plain
 from backprop_tui.core.ticks import label, nice_step, y_ticks
+from backprop_tui.core.trace import BUCKETS, Trace
 
 
 def traced(*values: float | None) -> Trace:

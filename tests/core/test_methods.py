@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backprop_tui.core.facts import Shape
-from backprop_tui.core.methods import METHODS, MethodName, methods_for
+from backprop_tui.core.methods import METHODS, Knob, Method, MethodName, Preset, methods_for
 from backprop_tui.core.runfile import METHOD_SECTIONS
 
 KNOBS: dict[MethodName, dict[str, float]] = {
@@ -27,9 +27,7 @@ SIMPO = [
 
 
 def test_the_four_methods_and_what_they_need() -> None:
-    assert {
-        name: (method.shapes[0], method.reference) for name, method in METHODS.items()
-    } == {
+    assert {name: (method.shapes[0], method.reference) for name, method in METHODS.items()} == {
         "sft": ("sft", False),
         "orpo": ("paired", False),
         "simpo": ("paired", False),
@@ -93,14 +91,13 @@ def test_the_orpo_and_kto_presets() -> None:
     ]
 
 
+def items(method: Method) -> list[Knob | Preset]:
+    return [*method.knobs, *method.presets]
+
+
 def test_every_number_has_a_source() -> None:
-    unsourced = [
-        (method.name, item.name)
-        for method in METHODS.values()
-        for item in (*method.knobs, *method.presets)
-        if not item.source
-    ]
-    assert unsourced == []
+    numbers = [(item.name, item.source) for method in METHODS.values() for item in items(method)]
+    assert [name for name, source in numbers if not source] == []
 
 
 def test_a_preset_sets_every_knob_its_method_has() -> None:

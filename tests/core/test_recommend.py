@@ -139,9 +139,7 @@ def test_nothing_to_train_says_why(data: DataFacts) -> None:
     )
     found = advise(empty)
     assert found.method is None
-    assert said(found) == (
-        "None of 12 rows can be trained: 7 one side missing, 5 empty text."
-    )
+    assert said(found) == ("None of 12 rows can be trained: 7 one side missing, 5 empty text.")
 
 
 @pytest.mark.parametrize("kept", [640, 0])

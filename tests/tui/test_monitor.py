@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from backprop_tui.core.events import Event, Step
 from backprop_tui.core.methods import MethodName
@@ -48,7 +49,7 @@ async def watching(
     method: MethodName = "simpo",
     size: tuple[int, int] = WIDE,
     cuda: bool = False,
-):  # type: ignore[no-untyped-def]
+) -> AsyncIterator[tuple[MonitorHarness, Pilot[None]]]:
     """The monitor of a run so far, drawn."""
     app = MonitorHarness(method, cuda=cuda)
     async with app.run_test(size=size) as pilot:
@@ -275,7 +276,8 @@ async def test_resizing_moves_between_the_two_layouts(
         await pilot.resize_terminal(*SMALL)
         await until(pilot, lambda: "In words" not in text_of(app), "the small layout")
         await pilot.pause()
-        shows(app, "Memory 1.3 GB, peak 1.3 GB", "step 60 of 240", "f4 Stop and save")
+        shows(app, "Memory 1.2 GB, peak 1.3 GB", "step 60 of 240", "f4 Stop and save")
+        shows(app, "step 48: held-out loss")
         await pilot.resize_terminal(*WIDE)
         await until(pilot, lambda: "In words" in text_of(app), "the large layout")
         if plain:
@@ -286,12 +288,13 @@ async def test_resizing_moves_between_the_two_layouts(
 @BOTH
 async def test_nothing_overlaps_or_is_cut(size: tuple[int, int]) -> None:
     """Every shown panel keeps its own cells, and no line of text is wider than its panel."""
-    for method in ("simpo", "kto", "sft"):
+    methods: tuple[MethodName, ...] = ("simpo", "kto", "sft")
+    for method in methods:
         events = histories.training(method, upto=120, cuda=True)
-        async with watching(events, method=method, size=size, cuda=True) as (app, _):  # type: ignore[arg-type]
+        async with watching(events, method=method, size=size, cuda=True) as (app, _):
             shown = [
                 item
-                for item in app.monitor.children[0].parent.walk_children()  # type: ignore[union-attr]
+                for item in app.monitor.query(Widget)
                 if item.region.area and not item.children and item.id
             ]
             for i, one in enumerate(shown):

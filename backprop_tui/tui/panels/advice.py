@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from backprop_tui.core.rules import Advice, Level
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View, step_of, summary
 
@@ -67,7 +68,7 @@ class Notes(Static):
 
     def _redraw(self) -> None:
         self.display = bool(self._items)
-        self.update(Content("\n").join(self._line(i) for i in range(len(self._items))))
+        put(self, Content("\n").join(self._line(i) for i in range(len(self._items))))
 
     def _line(self, index: int) -> Content:
         item = self._items[index]
@@ -111,7 +112,7 @@ class AdviceBar(Static):
 
     def _redraw(self) -> None:
         if self._view is not None:
-            self.update(bar(self._view, self._step, self.size.width * max(1, self.size.height)))
+            put(self, bar(self._view, self._step, self.size.width), layout=False)
 
 
 def bar(view: View, step: str, room: int) -> Content:

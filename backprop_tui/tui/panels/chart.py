@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from backprop_tui.core.chart import Run, Series, Style, Trace, draw, key
+from backprop_tui.core.chart import Run, Series, Style, draw, key
 from backprop_tui.core.events import Evaluated, Event, Started, Step
 from backprop_tui.core.reading import figure
+from backprop_tui.core.trace import Trace
 from backprop_tui.tui.panels.panel import LABEL, VALUE, Line, Panel
 from backprop_tui.tui.signs import is_plain
 

@@ -82,6 +82,7 @@ class LogPanel(ScrollView, can_focus=True):
         self.entries: list[tuple[float, str, str, int]] = []
         self.rows: list[tuple[str, str, int]] = []  # head, text, role of a drawn line
         self.changed = False
+        self.follow = True  # keep the newest in view
 
     def take(self, event: Event) -> None:
         """Add an entry for an event that has one."""
@@ -106,11 +107,15 @@ class LogPanel(ScrollView, can_focus=True):
         """Wrap to the new width."""
         self._wrap()
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """A user who scrolls up is left there; at the end the log follows again."""
+        super().watch_scroll_y(old_value, new_value)
+        self.follow = new_value >= self.max_scroll_y
+
     def _wrap(self) -> None:
         width = self.scrollable_content_region.width
         if width <= INDENT:
             return
-        follow = self.is_vertical_scroll_end
         self.rows = []
         for t, sign, text, role in self.entries:
             head = f"{duration(t):>7} {sign} "
@@ -118,7 +123,7 @@ class LogPanel(ScrollView, can_focus=True):
                 self.rows.append((head, line, role))
                 head = " " * INDENT
         self.virtual_size = Size(width, len(self.rows))
-        if follow:
+        if self.follow:
             self.scroll_end(animate=False, force=True, immediate=True)
         self.refresh()
 

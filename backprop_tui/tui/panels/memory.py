@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from backprop_tui.core.memory import PARTS, Estimate
 from backprop_tui.core.text import size
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View
 
@@ -36,12 +37,12 @@ class MemoryBar(Static):
             return
         memory = self._view.memory
         if memory is None:
-            self.update(unknown(self._view))
+            put(self, unknown(self._view), layout=False)
             return
         lines = [verdict(memory, self._view), stacked(memory, width)]
         if self.size.height > 2:
             lines.append(legend(memory))
-        self.update(Content("\n").join(lines))
+        put(self, Content("\n").join(lines), layout=False)
 
 
 def unknown(view: View) -> Content:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from backprop_tui.core.chart import Run, Series, Trace, draw
+from backprop_tui.core.chart import Run, Series, draw
 from backprop_tui.core.events import Event, GpuSampled, Started, Step
 from backprop_tui.core.text import size
+from backprop_tui.core.trace import Trace
 from backprop_tui.tui.panels.panel import LABEL, VALUE, WARN, Line, Panel, bar, words
 from backprop_tui.tui.signs import is_plain
 

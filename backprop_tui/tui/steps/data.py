@@ -14,6 +14,7 @@ from backprop_tui.tui.facts_table import NAME, FactsTable, Line
 from backprop_tui.tui.field import SwitchField, TextField
 from backprop_tui.tui.paths import Offer, is_data
 from backprop_tui.tui.picker import PathField
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.view import View
@@ -67,7 +68,7 @@ class DataStep(Step):
         examples.display = bool(facts and facts.examples)
         examples.border_title = "three rows of it"
         if facts:
-            self.query_one("#example-rows", Static).update(example_rows(facts))
+            put(self.query_one("#example-rows", Static), example_rows(facts))
 
 
 def data_table(facts: DataFacts) -> list[Line]:

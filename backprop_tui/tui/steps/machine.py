@@ -13,6 +13,7 @@ from backprop_tui.tui.facts_table import FactsTable, Line
 from backprop_tui.tui.field import planner
 from backprop_tui.tui.options import replace_options
 from backprop_tui.tui.panels.advice import Notes
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.view import View
@@ -38,7 +39,8 @@ class MachineStep(Step):
         facts = view.facts.gpu
         none = self.query_one("#machine-none", Static)
         none.display = facts is None or not facts.cards
-        none.update("reading the machine …" if facts is None else no_card(facts))
+        reading = Content(f"reading the machine {SIGNS.more}")
+        put(none, reading if facts is None else no_card(facts))
         self._list(view)
         self.query_one(Notes).show((*view.under("machine.card"), *view.under("machine.device")))
         card = view.facts.gpu_card

@@ -17,6 +17,7 @@ from backprop_tui.core.text import rate
 from backprop_tui.tui.field import ChoiceField, Field, SwitchField, TextField, planner
 from backprop_tui.tui.options import replace_options
 from backprop_tui.tui.panels.advice import Notes
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.view import View
@@ -56,13 +57,13 @@ class MethodStep(Step):
         ]
         replace_options(self.query_one("#methods", OptionList), options, chosen)
         self.query_children(Notes).first().show(view.under("method"))
-        self.query_one("#reasons", Static).update(reasons(view))
+        put(self.query_one("#reasons", Static), reasons(view))
         for method in METHODS:
             self.query_one(f"#knobs-{method}").display = method == chosen
         presets = METHODS[chosen].presets
         title = self.query_one("#presets-title", Static)
         title.display = bool(presets)
-        title.update(cited(view))
+        put(title, cited(view))
         listed = self.query_one("#presets", OptionList)
         listed.display = bool(presets)
         rows = [Option(_preset(p), id=str(i)) for i, p in enumerate(presets)]

@@ -14,6 +14,7 @@ from backprop_tui.core.runfile_io import to_toml
 from backprop_tui.tui import words
 from backprop_tui.tui.options import replace_options
 from backprop_tui.tui.panels.advice import heading
+from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.view import View, step_of
@@ -49,7 +50,7 @@ class ReviewStep(Step):
 
     def show_body(self, view: View) -> None:
         self._advice = view.advice
-        self.query_one("#ready", Static).update(ready(view))
+        put(self.query_one("#ready", Static), ready(view))
         listed = self.query_one("#all-advice", OptionList)
         listed.display = bool(view.advice)
         rows = [
@@ -58,8 +59,8 @@ class ReviewStep(Step):
         ]
         replace_options(listed, rows, rows[0].id or "" if rows else "")
         lines = words.what_will_happen(view)
-        self.query_one("#what", Static).update("\n".join(f"{SIGNS.note} {line}" for line in lines))
-        self.query_one("#toml-text", Static).update(highlighted(to_toml(view.plan)))
+        put(self.query_one("#what", Static), "\n".join(f"{SIGNS.note} {line}" for line in lines))
+        put(self.query_one("#toml-text", Static), highlighted(to_toml(view.plan)))
 
     def focus_first(self) -> None:
         self.query_one("#all-advice" if self._advice else "#toml").focus()

@@ -1,0 +1,158 @@
+"""The memory estimate: adapters counted by hand, and every knob pushes the right way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backprop_tui.core.effective import effective
+from backprop_tui.core.facts import Facts, GpuFacts, ModelFacts
+from backprop_tui.core.memory import PARTS, Estimate, adapter_parameters, estimate
+from backprop_tui.core.runfile import RunFile
+from tests.core.worlds import CARD, LLAMA_8B, NO_CARD, SMALL, facts, run_file
+
+# One Llama 3.1 8B block, inputs + outputs of each layer: q, k, v, o, then gate, up, down.
+Q, K, V, O = 4096 + 4096, 4096 + 1024, 4096 + 1024, 4096 + 4096  # noqa: E741
+MLP = 4096 + 14336
+
+
+def needed(changes: dict[str, Any] | None = None, method: str = "orpo", **known: Any) -> Estimate:
+    """The estimate of a run file in the usual world."""
+    return estimated(run_file(changes, method), facts(**known))
+
+
+def estimated(run: RunFile, world: Facts, free_ram: int | None = None) -> Estimate:
+    found = estimate(run, world, effective(run, world), free_ram)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lora", "model", "count"),
+    [
+        ({"rank": 16}, LLAMA_8B, 16 * 32 * (Q + K + V + O + 3 * MLP)),  # 41.9M, as peft prints
+        ({"rank": 8}, LLAMA_8B, 8 * 32 * (Q + K + V + O + 3 * MLP)),
+        ({"rank": 16, "targets": "attention"}, LLAMA_8B, 16 * 32 * (Q + K + V + O)),
+        ({"rank": 4, "targets": ["q_proj", "v_proj"]}, LLAMA_8B, 4 * 32 * (Q + V)),
+        ({"rank": 4, "targets": ["mlp.up_proj"]}, LLAMA_8B, 4 * 32 * MLP),
+        ({"rank": 4}, SMALL, 4 * 4 * (4 * (192 + 192) + 3 * (192 + 512))),
+    ],
+)
+def test_the_adapter_is_counted_exactly(
+    lora: dict[str, Any], model: ModelFacts, count: int
+) -> None:
+    changes = {f"lora.{name}": value for name, value in lora.items()}
+    assert adapter_parameters(run_file(changes), model) == count
+
+
+def test_the_count_of_llama_8b_at_rank_16_is_the_published_one() -> None:
+    assert adapter_parameters(run_file({"lora.rank": 16}), LLAMA_8B) == 41_943_040
+
+
+def test_without_an_adapter_there_are_no_adapter_parameters() -> None:
+    assert adapter_parameters(run_file({"lora": None}), LLAMA_8B) == 0
+
+
+def test_the_parts_are_named_and_add_up() -> None:
+    found = needed()
+    assert tuple(found.parts) == PARTS
+    assert found.needed == sum(found.parts.values())
+    assert all(value > 0 for value in found.parts.values())
+
+
+@pytest.mark.parametrize("method", ["sft", "orpo", "simpo", "kto"])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("training.batch_size", (2, 4, 8)),
+        ("data.max_length", (256, 1024, 4096)),
+        ("lora.rank", (4, 16, 64)),
+    ],
+)
+def test_more_of_it_needs_more(method: str, key: str, values: tuple[int, ...]) -> None:
+    sizes = [needed({key: value}, method).needed for value in values]
+    assert sizes == sorted(set(sizes))
+
+
+def test_narrower_weights_need_less() -> None:
+    precisions = ("nf4", "int8", "bf16", "fp32")
+    found = [needed({"model.precision": name}).parts["weights"] for name in precisions]
+    assert found == sorted(set(found))
+    assert needed({"model.precision": "fp16"}).parts["weights"] == found[2]
+
+
+def test_an_8b_model_in_nf4_is_known_to_be_near_six_gigabytes() -> None:
+    # bitsandbytes reports 5.6 GB for Llama 3.1 8B: 4-bit blocks, embeddings and head in bf16.
+    weights = needed({"model.precision": "nf4"}).parts["weights"]
+    assert 5.0 < weights / 2**30 < 6.2
+
+
+def test_the_optimizer_keeps_two_numbers_a_trained_weight() -> None:
+    trained = adapter_parameters(run_file(), LLAMA_8B)
+    assert needed({"training.optimizer": "adamw"}).parts["optimizer"] == 8 * trained
+    assert needed({"training.optimizer": "adamw_8bit"}).parts["optimizer"] == 2 * trained
+
+
+def test_full_fine_tuning_needs_far_more_than_an_adapter() -> None:
+    full, adapter = needed({"lora": None, "model.precision": "bf16"}), needed()
+    assert full.parts["weights"] == 4 * LLAMA_8B.parameters  # type: ignore[operator]
+    assert full.needed > 5 * adapter.needed
+
+
+def test_checkpointing_trades_memory_for_time() -> None:
+    assert needed({"training.checkpointing": True}).needed < (
+        needed({"training.checkpointing": False}).needed
+    )
+
+
+def test_pairs_hold_two_sides_at_once() -> None:
+    sft, simpo = needed(method="sft"), needed(method="simpo")
+    assert simpo.parts["activations"] == 2 * sft.parts["activations"]
+    assert simpo.parts["loss"] > sft.parts["loss"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        replace(LLAMA_8B, parameters=None),
+        replace(LLAMA_8B, layers=None),
+        replace(LLAMA_8B, hidden=None),
+    ],
+)
+def test_what_is_unknown_is_not_guessed(model: ModelFacts | None) -> None:
+    run = run_file()
+    assert estimate(run, facts(model=model), effective(run, facts(model=model))) is None
+
+
+def test_what_is_there_is_the_free_memory_of_the_card() -> None:
+    found = needed()
+    assert (found.available, found.total) == (CARD.memory_free, CARD.memory_total)
+    assert found.available is not None
+    assert found.total is not None
+    assert found.fits == (found.needed <= found.available)
+    assert found.headroom == (found.available - found.needed) / found.total
+
+
+@pytest.mark.parametrize(
+    ("available", "fits", "headroom"), [(999, False, -0.001), (1000, True, 0.0), (None, None, None)]
+)
+def test_it_fits_up_to_the_last_byte(
+    available: int | None, fits: bool | None, headroom: float | None
+) -> None:
+    found = Estimate({"weights": 1000}, available, 1000)
+    assert (found.fits, found.headroom) == (fits, headroom)
+
+
+def test_a_cpu_run_uses_ordinary_memory() -> None:
+    world = facts(model=SMALL, gpu=NO_CARD)
+    assert estimated(run_file(), world, 2**33).available == 2**33
+    assert estimated(run_file(), world).fits is None
+
+
+def test_a_card_that_does_not_tell_its_memory_has_no_verdict() -> None:
+    silent = GpuFacts(cards=(replace(CARD, memory_free=None, memory_total=None),))
+    found = needed(gpu=silent)
+    assert (found.fits, found.headroom) == (None, None)
