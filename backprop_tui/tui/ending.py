@@ -17,7 +17,7 @@ from backprop_tui.core.events import Failed, Finished, History
 from backprop_tui.core.reading import read_run
 from backprop_tui.core.summary import summary
 from backprop_tui.tui.panels.panel import words
-from backprop_tui.tui.signs import SIGNS
+from backprop_tui.tui.signs import SIGNS, is_plain
 
 
 def exit_code(ended: Finished | Failed | None) -> int:
@@ -32,6 +32,7 @@ def exit_code(ended: Finished | Failed | None) -> int:
 class Question(ModalScreen[bool]):
     """A yes-or-no question. No is the default: enter and escape mean no."""
 
+    CSS_PATH = "ending.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="question.yes", tooltip="Do it"),
         Binding("n,escape", "answer(False)", "No", id="question.no", tooltip="Change nothing"),
@@ -45,15 +46,16 @@ class Question(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """The question and the two answers, the harmless one first and focused."""
-        with VerticalScroll(classes="dialog", can_focus=False) as dialog:
-            dialog.border_title = self.title_text
-            yield Static(Content(words(self.text)), classes="dialog--text")
-            with Horizontal(classes="dialog--buttons"):
+        with VerticalScroll(classes="ending", can_focus=False) as box:
+            box.border_title = self.title_text
+            yield Static(Content(words(self.text)), classes="ending--text")
+            with Horizontal(classes="ending--buttons"):
                 yield Button(f"{self.no}  (n)", id="no", variant="primary")
                 yield Button(f"{self.yes}  (y)", id="yes")
 
     def on_mount(self) -> None:
         """No is the default."""
+        self.set_class(is_plain(), "plain")
         self.query_one("#no", Button).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
@@ -69,6 +71,7 @@ class Question(ModalScreen[bool]):
 class EndScreen(ModalScreen[None]):
     """The end of a run over its charts. enter: look at the charts; q: quit."""
 
+    CSS_PATH = "ending.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,escape", "dismiss", "Charts", id="end.charts", tooltip="Back to the charts"),
         Binding(
@@ -81,15 +84,19 @@ class EndScreen(ModalScreen[None]):
         super().__init__()
         self.history = history
 
+    def on_mount(self) -> None:
+        """Plain borders where the terminal asked for them."""
+        self.set_class(is_plain(), "plain")
+
     def action_leave(self) -> None:
         """Leave the program with the exit code of this end."""
         self.app.exit(return_code=exit_code(self.history.ended))
 
     def _facts(self, facts: Sequence[tuple[str, str]]) -> ComposeResult:
         for label, value in facts:
-            with Horizontal(classes="fact"):
-                yield Static(Content(label), classes="fact--label")
-                yield Static(Content(words(value)), classes="fact--value")
+            with Horizontal(classes="ending--fact"):
+                yield Static(Content(label), classes="ending--fact-label")
+                yield Static(Content(words(value)), classes="ending--fact-value")
 
 
 class SummaryScreen(EndScreen):
@@ -99,12 +106,10 @@ class SummaryScreen(EndScreen):
         """The sentence that reads the run, then the facts."""
         ended = self.history.ended
         stopped = isinstance(ended, Finished) and ended.stopped
-        with VerticalScroll(classes="dialog wide-dialog") as dialog:
-            dialog.border_title = f"{SIGNS.done} " + (
-                "Stopped and saved" if stopped else "Finished"
-            )
+        with VerticalScroll(classes="ending wide") as box:
+            box.border_title = f"{SIGNS.done} " + ("Stopped and saved" if stopped else "Finished")
             sentence = read_run(self.history).split(". ", 1)[-1]
-            yield Static(Content(words(sentence)), classes="dialog--text")
+            yield Static(Content(words(sentence)), classes="ending--text")
             yield from self._facts(summary(self.history))
         yield Footer(show_command_palette=False)
 
@@ -115,10 +120,10 @@ class FailureScreen(EndScreen):
     def compose(self) -> ComposeResult:
         """The message first; the code and the log last."""
         ended = self.history.ended
-        with VerticalScroll(classes="dialog wide-dialog failure") as dialog:
-            dialog.border_title = f"{SIGNS.problem} The run failed"
+        with VerticalScroll(classes="ending wide") as box:
+            box.border_title = f"{SIGNS.problem} The run failed"
             if isinstance(ended, Failed):
-                yield Static(Content(words(ended.message)), classes="dialog--text failure--message")
+                yield Static(Content(words(ended.message)), classes="ending--text")
                 saved = self.history.saved
                 facts = [
                     ("What to do", ended.hint),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Input
 
 from backprop_tui.core.facts import Facts, Gpu, GpuFacts, GpuProcess
@@ -48,7 +49,7 @@ class Wizard:
     """What a test does to the app, and what it sees."""
 
     app: BackpropApp
-    pilot: Pilot[int | None]
+    pilot: Pilot[int]
 
     @property
     def screen(self) -> WizardScreen:
@@ -87,8 +88,14 @@ class Wizard:
 
     async def shows(self, *texts: str) -> None:
         """Until every text is on the screen (line breaks do not count)."""
-        for text in texts:
-            await self.until(lambda text=text: text in " ".join(self.text.split()))
+        missing = set(texts)
+
+        def all_there() -> bool:
+            shown = " ".join(self.text.split())
+            missing.difference_update([text for text in missing if text in shown])
+            return not missing
+
+        await self.until(all_there)
 
     @property
     def text(self) -> str:
@@ -135,7 +142,7 @@ def clipped(app: BackpropApp) -> list[str]:
         region = widget.region
         if not widget.display or not region.area or not all(a.display for a in widget.ancestors):
             continue
-        parent = widget.parent.region if widget.parent else region  # type: ignore[union-attr]
+        parent = widget.parent.region if isinstance(widget.parent, Widget) else region
         if region.x < 0 or region.right > width or region.right > parent.right:
             out.append(f"{widget!r} {region} in {parent}")
     return out

@@ -127,7 +127,8 @@ def length_bias(case: Case) -> Advice | None:
     """Chosen much longer or shorter than rejected: the model may learn length."""
     data = case.facts.data
     bias = data.length_bias if data else None
-    if bias is None or bias.p_value >= LENGTH_P_VALUE:
+    # sft does not compare the sides.
+    if bias is None or bias.p_value >= LENGTH_P_VALUE or case.run.method == "sft":
         return None
     if 1 / LENGTH_RATIO < bias.ratio < LENGTH_RATIO:
         return None
@@ -179,7 +180,7 @@ def over_long(case: Case) -> Advice | None:
         return None
     return Advice(
         code="data-over-long",
-        level="warning",
+        level="note" if case.run.data.cut_answers else "warning",
         field="data.max_length",
         message=(
             f"More than one row in ten is longer than {count(limit)} tokens: prompts are cut from "

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
+from backprop_tui.core.effective import KTO_SMALLEST_BATCH
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
 from backprop_tui.core.text import parameters, size
 
 QLORA = "QLoRA, arXiv:2305.14314"
 TINY = 100_000_000  # parameters a CPU can train in minutes
+# Ends of architecture names, and the families whose ForConditionalGeneration is seq2seq.
+NOT_CAUSAL = (
+    *("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"),
+    *("ForQuestionAnswering", "ForMultipleChoice", "MarianMTModel", "T5EncoderModel"),
+)
+ENCODER_DECODERS = (
+    *("T5", "MT5", "UMT5", "LongT5", "T5Gemma", "SwitchTransformers", "Bart", "MBart", "PLBart"),
+    *("Pegasus", "PegasusX", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "LED"),
+    *("M2M100", "NllbMoe", "FSMT", "ProphetNet"),
+)
 OTHERS_HOLD = 0.10  # share of the card held by other processes worth naming
 
 
@@ -72,6 +85,28 @@ def remote_code(case: Case) -> Advice | None:
     )
 
 
+def model_not_causal(case: Case) -> Advice | None:
+    """An encoder, a classifier or an encoder-decoder: it does not continue a text."""
+    model = case.facts.model
+    if model is None or model.architecture is None or not _is_not_causal(model.architecture):
+        return None
+    return Advice(
+        code="model-not-causal",
+        level="problem",
+        field="model.id",
+        message=(
+            f"{model.name} is a {model.architecture}, which does not continue a text word by word. "
+            "Allowed: a causal language model (its config.json names a …ForCausalLM)."
+        ),
+    )
+
+
+def _is_not_causal(architecture: str) -> bool:
+    family, sign, _ = architecture.partition("ForConditionalGeneration")
+    # Vision-language models end so too, and they are causal: only these families are not.
+    return (sign and family in ENCODER_DECODERS) or architecture.endswith(NOT_CAUSAL)
+
+
 def quantised_full(case: Case) -> Advice | None:
     """Quantised weights cannot be trained themselves."""
     if case.run.lora is not None or case.plan.precision not in ("nf4", "int8"):
@@ -89,9 +124,15 @@ def quantised_full(case: Case) -> Advice | None:
     )
 
 
+def _trains_on_cpu(case: Case) -> bool:
+    """Whether it is certain: the card may not have been looked for yet."""
+    known = case.facts.gpu is not None or case.run.machine.device != "auto"
+    return case.plan.device == "cpu" and known
+
+
 def quantised_on_cpu(case: Case) -> Advice | None:
     """nf4 and int8 kernels are for CUDA; a CPU run would crawl."""
-    if case.plan.device != "cpu" or case.run.model.precision not in ("nf4", "int8"):
+    if not _trains_on_cpu(case) or case.run.model.precision not in ("nf4", "int8"):
         return None
     return Advice(
         code="quantised-on-cpu",
@@ -108,33 +149,42 @@ def quantised_on_cpu(case: Case) -> Advice | None:
 
 def cuda_missing(case: Case) -> Advice | None:
     """The file asks for a card that is not there."""
-    gpu = case.facts.gpu
-    if case.run.machine.device != "cuda" or gpu is None or case.facts.gpu_card:
+    gpu, machine = case.facts.gpu, case.run.machine
+    if machine.device == "cpu" or gpu is None or case.facts.gpu_card:
         return None
+    if machine.device == "auto" and not gpu.cards:
+        return None  # a CPU is what "auto" means here
     found = f"cards found: {len(gpu.cards)}" if gpu.cards else (gpu.problem or "no card found")
+    first = gpu.cards[0].index if gpu.cards else None
     return Advice(
         code="no-such-card",
         level="problem",
         field="machine.card",
-        message=f"device cuda, card {case.run.machine.card}: not on this machine ({found}).",
-        fix=Fix("train on the CPU", (("machine.device", "cpu"),)),
+        message=f"device {machine.device}, card {machine.card}: not on this machine ({found}).",
+        fix=Fix("train on the CPU", (("machine.device", "cpu"),))
+        if first is None
+        else Fix(f"use card {first}", (("machine.card", first),)),
     )
 
 
 def no_card(case: Case) -> Advice | None:
     """Nothing but a CPU, and a model that is too large for one."""
     model = case.facts.model
-    if case.plan.device != "cpu" or model is None or (model.parameters or 0) <= TINY:
+    if not _trains_on_cpu(case) or model is None or (model.parameters or 0) <= TINY:
         return None
+    chosen = case.facts.gpu_card is not None or case.facts.gpu is None
     return Advice(
         code="large-model-on-cpu",
         level="warning",
         field="model.id",
         message=(
-            f"{model.name} has {parameters(model.parameters)} parameters and there is no card: "
+            f"{model.name} has {parameters(model.parameters)} parameters and "
+            f"{'machine.device is cpu' if chosen else 'there is no card'}: "
             "each step takes minutes. Only models up to about 100M are worth training on a CPU."
         ),
-        fix=Fix("use the bundled model", (("model.id", "pocket"),)),
+        fix=Fix("train on the card", (("machine.device", "auto"),))
+        if case.facts.gpu_card
+        else Fix("use the bundled model", (("model.id", "pocket"),)),
     )
 
 
@@ -192,21 +242,22 @@ def does_not_fit(case: Case) -> Advice | None:
         return None
     largest = max(memory.parts, key=lambda part: memory.parts[part])
     run = case.run
+    smallest = KTO_SMALLEST_BATCH if run.method == "kto" else 1
     fix: Fix | None = None
     if not run.training.checkpointing:
         fix = Fix("turn checkpointing on", (("training.checkpointing", True),))
-    elif run.training.batch_size > 1 and run.method != "kto":
+    elif case.plan.batch_size > smallest:
         fix = Fix(
-            "batch 1, same effective batch",
+            f"batch {smallest}, same effective batch",
             (
-                ("training.batch_size", 1),
-                ("training.accumulation", run.effective_batch),
+                ("training.batch_size", smallest),
+                ("training.accumulation", math.ceil(run.effective_batch / smallest)),
             ),
         )
     elif case.plan.device == "cuda" and case.plan.precision != "nf4" and run.lora is not None:
         fix = Fix("quantise to nf4", (("model.precision", "nf4"),))
-    elif run.data.max_length > 512:
-        half = run.data.max_length // 2
+    elif case.plan.max_length > 512:
+        half = case.plan.max_length // 2
         fix = Fix(f"max_length {half}", (("data.max_length", half),))
     return Advice(
         code="memory-does-not-fit",
@@ -225,6 +276,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
     tokenizer_missing,
     chat_template_missing,
     remote_code,
+    model_not_causal,
     quantised_full,
     cuda_missing,
     quantised_on_cpu,

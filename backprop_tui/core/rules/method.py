@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from backprop_tui.core.effective import KTO_SMALLEST_BATCH
 from backprop_tui.core.methods import HALOS, KTO_PAPER, SIMPO_PAPER, SIMPO_README
 from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, is_over_limit
@@ -63,6 +65,7 @@ def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Ad
     asked = case.run.training.learning_rate
     if case.run.method != method or asked is None or not is_over_limit(case.run.method, asked):
         return None
+    fix = Fix(f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),))
     lora = "Those figures come from full fine-tuning; LoRA commonly wants about ten times the rate."
     if case.run.training.lr_clamp:
         return Advice(
@@ -73,7 +76,7 @@ def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Ad
                 f"{why}: {rate(asked)} is lowered to {rate(CLAMPED_RATE)}. {lora} "
                 f"training.lr_clamp = false keeps your value."
             ),
-            fix=Fix(f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),)),
+            fix=fix,
             source=source,
         )
     return Advice(
@@ -81,7 +84,7 @@ def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Ad
         level="warning",
         field="training.learning_rate",
         message=f"{why}; {rate(asked)} is kept because training.lr_clamp is false. {lora}",
-        fix=Fix("clamp it again", (("training.lr_clamp", True),)),
+        fix=fix,
         source=source,
     )
 
@@ -126,16 +129,18 @@ def kto_effective_batch(case: Case) -> Advice | None:
     size = case.plan.batch_size * case.plan.accumulation
     if case.run.method != "kto" or low <= size <= high:
         return None
-    target = low if size < low else high
+    batch = case.plan.batch_size
+    if batch > high:
+        fix = Fix(f"batch {high}", (("training.batch_size", high), ("training.accumulation", 1)))
+    else:
+        accumulation = math.ceil(low / batch) if size < low else high // batch
+        fix = Fix(f"accumulate {accumulation}", (("training.accumulation", accumulation),))
     return Advice(
         code="kto-effective-batch",
         level="warning",
         field="training.accumulation",
         message=f"Effective batch {size}: KTO's authors use {low} to {high}.",
-        fix=Fix(
-            f"accumulate {max(1, target // case.plan.batch_size)}",
-            (("training.accumulation", max(1, target // case.plan.batch_size)),),
-        ),
+        fix=fix,
         source=HALOS,
     )
 
@@ -189,7 +194,7 @@ def kto_rebalanced(case: Case) -> Advice | None:
         message=(
             f"{count(case.rows.desirable)} good and {count(case.rows.undesirable)} bad training "
             f"rows: weights become {balance.desirable_weight:.3g} good, "
-            f"{balance.undesirable_weight:.3g} bad, so that weighted good : bad is between "
+            f"{balance.undesirable_weight:.3g} bad, to bring weighted good : bad between "
             f"{low:g} and {high:.2f}.{overridden}{capped}"
         ),
         fix=Fix("leave the weights alone", (("kto.rebalance", False),)),

@@ -1,0 +1,755 @@
+"""Every rule: fires at its edge with the user's own figures, silent just beside it, and its
+fix silences it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backprop_tui.core.rules
+from backprop_tui.core import runfile_io
+from backprop_tui.core.effective import TrainRows, effective, estimated_rows
+from backprop_tui.core.facts import DataFacts, Facts, GpuFacts, GpuProcess, ModelFacts
+from backprop_tui.core.memory import estimate
+from backprop_tui.core.rules import LEVELS, RULES, Advice, Case, judge
+from backprop_tui.core.runfile import RunFile
+from tests.core.worlds import (
+    CARD,
+    CHATS,
+    GB,
+    LLAMA_8B,
+    MARKS,
+    NO_CARD,
+    OLD_CARD,
+    ONE_CARD,
+    PAIRS,
+    SMALL,
+    UNKNOWN,
+    bias,
+    facts,
+    lengths,
+    run_file,
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """A run file and what is there; by default nothing to say about either."""
+
+    method: str = "orpo"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    data: DataFacts | None = PAIRS
+    model: ModelFacts | None = LLAMA_8B
+    gpu: GpuFacts | None = ONE_CARD
+    rows: TrainRows | None = None
+    free_ram: int | None = None
+
+    @property
+    def run(self) -> RunFile:
+        return run_file(self.changes, self.method)
+
+    @property
+    def facts(self) -> Facts:
+        return facts(self.data, self.model, self.gpu, self.run.machine.card)
+
+    def judged(self) -> tuple[Advice, ...]:
+        return judge(self.run, self.facts, self.rows, free_ram=self.free_ram)
+
+    def find(self, code: str, key: str) -> Advice | None:
+        found = [item for item in self.judged() if (item.code, item.field) == (code, key)]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def fixed(self, changes: Mapping[str, Any]) -> World:
+        """This world once a fix is applied; what the run file newly names is there."""
+        return replace(
+            self,
+            changes={**self.changes, **changes},
+            model=replace(SMALL, name="pocket") if "model.id" in changes else self.model,
+            data=PAIRS if "data.path" in changes else self.data,
+        )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A world in which an advice fires, and the nearest one in which it does not."""
+
+    code: str
+    level: str
+    field: str
+    fires: World
+    silent: World
+    says: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.code}-{self.field}"
+
+
+def simpo(**knobs: float) -> World:
+    return World("simpo", {f"simpo.{name}": value for name, value in knobs.items()})
+
+
+def rate(method: str, value: float, *, clamp: bool = True) -> World:
+    changes = {"training.learning_rate": value, "training.lr_clamp": clamp}
+    return World(method, changes, data=MARKS if method == "kto" else PAIRS)
+
+
+def kto(
+    changes: Mapping[str, Any] | None = None,
+    data: DataFacts = MARKS,
+    rows: TrainRows | None = None,
+) -> World:
+    return World("kto", changes or {}, data=data, rows=rows)
+
+
+def batch(size: int, accumulation: int) -> World:
+    # Small, so that the batch fits and nothing but its size is judged.
+    changes = {"training.batch_size": size, "training.accumulation": accumulation}
+    return replace(kto(changes), model=SMALL, changes={**changes, "data.max_length": 256})
+
+
+def marked(good: int, bad: int, **changes: Any) -> World:
+    rows = TrainRows(good + bad, 10, desirable=good, undesirable=bad)
+    return kto({f"kto.{name}": value for name, value in changes.items()}, rows=rows)
+
+
+def dropped(kept: int, reasons: dict[str, int]) -> World:
+    rows = kept + sum(reasons.values())
+    return World(data=replace(PAIRS, rows=rows, kept=kept, dropped=reasons))
+
+
+def sides(ratio: float, p_value: float, method: str = "orpo") -> World:
+    return World(method, data=replace(PAIRS, length_bias=bias(1, 1, ratio=ratio, p_value=p_value)))
+
+
+def tokens(prompt: int, answer: int, **changes: Any) -> World:
+    found = {"prompt": lengths(prompt, 9999), "chosen": lengths(10, answer)}
+    return World(
+        changes={f"data.{key}": value for key, value in changes.items()},
+        data=replace(PAIRS, tokens=found),
+    )
+
+
+def architecture(name: str) -> World:
+    return World(model=replace(LLAMA_8B, architecture=name))
+
+
+def held(used: int, *processes: GpuProcess) -> World:
+    card = replace(CARD, memory_used=used, processes=processes)
+    return World(gpu=GpuFacts(cards=(card,)))
+
+
+def free(byte: int, changes: Mapping[str, Any] | None = None, **known: Any) -> World:
+    """A card whose free memory is what the plan needs, and so many bytes more."""
+    world = World(changes=changes or {}, **known)
+    need = estimate(world.run, world.facts, effective(world.run, world.facts))
+    assert need is not None
+    return replace(
+        world, gpu=GpuFacts(cards=(replace(CARD, memory_free=need.needed + byte, memory_used=0),))
+    )
+
+
+INVALID = "CONFIG_INVALID_SETTING"
+NAMELESS = replace(PAIRS, name="mine.jsonl")
+BF16_FULL = {"lora": None, "model.precision": "bf16"}
+TWO_CARDS = GpuFacts(cards=(CARD, replace(CARD, index=1)))
+OLD = GpuFacts(cards=(OLD_CARD,))
+CPU = {"machine.device": "cpu"}
+
+EXAMPLES = [
+    # --- The method's own numbers
+    Example(
+        "simpo-gamma-ratio",
+        "warning",
+        "simpo.gamma",
+        simpo(gamma=2.4),
+        simpo(gamma=2.0),
+        ("gamma/beta is 1.20, above 1.0", "0.1 to 0.8"),
+    ),
+    Example(
+        "simpo-gamma-ratio",
+        "warning",
+        "simpo.gamma",
+        simpo(beta=10.0, gamma=50.0),
+        simpo(beta=10.0, gamma=10.0),
+        ("5.00", "A ratio of 5 is a default several tools ship; it is not from the paper"),
+    ),
+    Example(
+        "simpo-lr-clamped",
+        "warning",
+        "training.learning_rate",
+        rate("simpo", 1e-5),
+        rate("simpo", 9.9e-6),
+        ("1e-05 is lowered to 1e-06", "lr_clamp = false", "LoRA"),
+    ),
+    Example(
+        "simpo-lr-clamped",
+        "warning",
+        "training.learning_rate",
+        rate("simpo", 2e-3, clamp=False),
+        rate("simpo", 9.9e-6, clamp=False),
+        ("0.002 is kept because training.lr_clamp is false", "LoRA"),
+    ),
+    Example(
+        "kto-lr-clamped",
+        "warning",
+        "training.learning_rate",
+        rate("kto", 5.0001e-6),
+        rate("kto", 5e-6),
+        ("5.0001e-06 is lowered to 1e-06", "LoRA"),
+    ),
+    Example(
+        "kto-lr-clamped",
+        "warning",
+        "training.learning_rate",
+        rate("kto", 1e-4, clamp=False),
+        rate("orpo", 1e-4, clamp=False),
+        ("0.0001 is kept",),
+    ),
+    Example(
+        INVALID,
+        "problem",
+        "lora",
+        kto(BF16_FULL),
+        World(changes=BF16_FULL),
+        ("kto without [lora]",),
+    ),
+    Example(
+        "kto-one-label",
+        "problem",
+        "data.path",
+        kto(data=replace(MARKS, labels={True: 640})),
+        kto(data=replace(MARKS, labels={True: 639, False: 1})),
+        ("All 576 training rows of marks.jsonl are marked good",),
+    ),
+    Example(
+        "kto-one-label",
+        "problem",
+        "data.path",
+        marked(0, 90),
+        marked(1, 89),
+        ("All 90 training rows of marks.jsonl are marked bad",),
+    ),
+    Example(
+        "kto-rebalanced",
+        "warning",
+        "kto.undesirable_weight",
+        marked(401, 300),
+        marked(400, 300),
+        ("401 good and 300 bad", "weights become 1 good, 1 bad"),
+    ),
+    Example(
+        "kto-rebalanced",
+        "warning",
+        "kto.desirable_weight",
+        marked(299, 300),
+        marked(300, 300),
+        ("299 good and 300 bad",),
+    ),
+    Example(
+        "kto-rebalanced",
+        "warning",
+        "kto.undesirable_weight",
+        marked(90, 10, undesirable_weight=5.0),
+        marked(90, 10, undesirable_weight=6.75),
+        ("1 good, 6.75 bad", "Your own weights were overridden"),
+    ),
+    Example(
+        "kto-rebalanced",
+        "warning",
+        "kto.undesirable_weight",
+        marked(1000, 1),
+        marked(1000, 1, rebalance=False),
+        ("1 good, 10 bad", "Raised tenfold, the most allowed, the ratio is still 100.00"),
+    ),
+    Example(
+        "kto-batch-raised",
+        "warning",
+        "training.batch_size",
+        batch(1, 16),
+        batch(2, 8),
+        ("batch_size 1 is raised to 2",),
+    ),
+    Example(
+        "kto-effective-batch",
+        "warning",
+        "training.accumulation",
+        batch(3, 5),
+        batch(4, 4),
+        ("Effective batch 15", "16 to 128"),
+    ),
+    Example(
+        "kto-effective-batch",
+        "warning",
+        "training.accumulation",
+        batch(3, 43),
+        batch(2, 64),
+        ("Effective batch 129",),
+    ),
+    Example(
+        "kto-effective-batch",
+        "warning",
+        "training.accumulation",
+        batch(130, 1),
+        batch(128, 1),
+        ("Effective batch 130",),
+    ),
+    # --- The data
+    Example(
+        INVALID,
+        "problem",
+        "data.path",
+        World(changes={"data.path": ""}, data=None),
+        World(data=None),
+        ('data.path = ""', "pocket"),
+    ),
+    Example(
+        "data-shape-mismatch",
+        "problem",
+        "method",
+        kto(data=PAIRS),
+        kto(),
+        ("pairs.jsonl is paired", "kto needs unpaired", "sft, orpo, simpo"),
+    ),
+    Example(
+        "data-shape-mismatch",
+        "problem",
+        "method",
+        World(data=MARKS),
+        World(data=None),
+        ("marks.jsonl is unpaired", "orpo needs paired", "Methods that fit: kto."),
+    ),
+    Example(
+        "data-shape-mismatch",
+        "problem",
+        "method",
+        World(data=UNKNOWN),
+        World(data=replace(UNKNOWN, rows=0, kept=0)),
+        ("table.csv cannot be trained as it is: Columns a, b",),
+    ),
+    Example(
+        "data-nothing-to-train",
+        "problem",
+        "data.path",
+        dropped(0, {"identical sides": 7}),
+        dropped(1, {"identical sides": 7}),
+        ("none of 7 rows", "7 identical sides"),
+    ),
+    Example(
+        "data-rows-dropped",
+        "warning",
+        "data.path",
+        dropped(1200, {"empty text": 3, "one side missing": 1}),
+        dropped(1200, {}),
+        ("4 of 1,204 rows", "3 empty text, 1 one side missing"),
+    ),
+    Example(
+        "sft-rejected-unused",
+        "warning",
+        "method",
+        World("sft"),
+        World("sft", data=CHATS),
+        ("640 rejected answers of pairs.jsonl",),
+    ),
+    Example(
+        "data-few-rows", "warning", "data.path", dropped(99, {}), dropped(100, {}), ("99 rows",)
+    ),
+    Example(
+        "no-heldout",
+        "warning",
+        "data.heldout",
+        World(changes={"data.heldout": 0.0}),
+        World(changes={"data.heldout": 0.001}),
+        ("No rows are held out",),
+    ),
+    Example(
+        "no-heldout",
+        "warning",
+        "data.heldout",
+        World(data=replace(PAIRS, rows=1, kept=1)),
+        World(data=replace(PAIRS, rows=2, kept=2)),
+        ("No rows are held out",),
+    ),
+    Example(
+        "data-length-bias",
+        "warning",
+        "data.path",
+        sides(1.3, 0.0099),
+        sides(1.299, 0.0099),
+        ("Rejected answers are 1.3x longer",),
+    ),
+    Example(
+        "data-length-bias",
+        "warning",
+        "data.path",
+        sides(0.5, 0.0099),
+        sides(0.5, 0.01),
+        ("Rejected answers are 2.0x shorter",),
+    ),
+    Example(
+        "data-length-bias",
+        "note",
+        "data.path",
+        sides(2.0, 0.0, "simpo"),
+        sides(2.0, 0.0, "sft"),  # sft never looks at the rejected side
+        ("2.0x longer", "SimPO divides by length"),
+    ),
+    Example(
+        "data-over-long",
+        "warning",
+        "data.max_length",
+        tokens(124, 901),
+        tokens(124, 900),
+        ("longer than 1,024 tokens", "dropped and counted"),
+    ),
+    Example(
+        "data-over-long",
+        "note",
+        "data.max_length",
+        tokens(124, 901, cut_answers=True),
+        tokens(124, 901, max_length=1025),
+        ("longer than 1,024 tokens", "cut at the end"),
+    ),
+    Example(
+        "max-length-over-context",
+        "warning",
+        "data.max_length",
+        World(model=replace(LLAMA_8B, context=1023)),
+        World(model=replace(LLAMA_8B, context=1024)),
+        ("1,024", "1,023"),
+    ),
+    Example(
+        "data-duplicate-prompts",
+        "note",
+        "data.path",
+        World(data=replace(PAIRS, duplicate_prompts=1)),
+        kto(data=replace(MARKS, duplicate_prompts=1)),
+        ("1 of 640 rows",),
+    ),
+    Example(
+        "kto-could-pair",
+        "note",
+        "method",
+        kto(data=replace(MARKS, duplicate_prompts=288)),
+        kto(data=replace(MARKS, duplicate_prompts=287)),
+        ("45 % of the rows",),
+    ),
+    # --- The model and the machine
+    Example(
+        INVALID,
+        "problem",
+        "model.id",
+        World(changes={"model.id": ""}, model=None),
+        World(model=None),
+        ('model.id = ""', "pocket"),
+    ),
+    Example(
+        "model-no-tokenizer",
+        "problem",
+        "model.id",
+        World(model=replace(LLAMA_8B, tokenizer=False)),
+        World(),
+        (LLAMA_8B.name, "tokenizer.json"),
+    ),
+    Example(
+        "model-no-chat-template",
+        "problem",
+        "model.chat_template",
+        World(model=replace(LLAMA_8B, chat_template=False)),
+        World(
+            changes={"model.chat_template": "my.jinja"},
+            model=replace(LLAMA_8B, chat_template=False),
+        ),
+        (LLAMA_8B.name, "chat template"),
+    ),
+    Example(
+        "model-remote-code",
+        "problem",
+        "model.id",
+        World(model=replace(LLAMA_8B, remote_code=True)),
+        World(),
+        (LLAMA_8B.name, "--trust-remote-code"),
+    ),
+    Example(
+        "model-not-causal",
+        "problem",
+        "model.id",
+        architecture("BertForMaskedLM"),
+        architecture("BertLMHeadModel"),
+        (LLAMA_8B.name, "BertForMaskedLM"),
+    ),
+    Example(
+        "quantised-full-fine-tuning",
+        "problem",
+        "lora",
+        World(changes={"lora": None, "model.precision": "int8"}),
+        World(changes=BF16_FULL),
+        ("precision int8 without [lora]",),
+    ),
+    Example(
+        "quantised-on-cpu",
+        "warning",
+        "model.precision",
+        World(changes={"model.precision": "nf4"}, model=SMALL, gpu=NO_CARD),
+        World(changes={"model.precision": "nf4"}, model=SMALL, gpu=None),  # not yet known
+        ("nf4 on a CPU",),
+    ),
+    Example(
+        "no-such-card",
+        "problem",
+        "machine.card",
+        World(changes={"machine.device": "cuda"}, gpu=NO_CARD),
+        World(changes={"machine.device": "cuda"}, gpu=None),
+        ("card 0", "no NVIDIA driver"),
+    ),
+    Example(
+        "no-such-card",
+        "problem",
+        "machine.card",
+        World(changes={"machine.card": 2}, gpu=TWO_CARDS),
+        World(changes={"machine.card": 1}, gpu=TWO_CARDS),
+        ("card 2", "cards found: 2"),
+    ),
+    Example(
+        "large-model-on-cpu",
+        "warning",
+        "model.id",
+        World(model=replace(SMALL, parameters=100_000_001), gpu=NO_CARD),
+        World(model=replace(SMALL, parameters=100_000_000), gpu=NO_CARD),
+        ("tiny has 100M parameters", "there is no card"),
+    ),
+    Example(
+        "large-model-on-cpu",
+        "warning",
+        "model.id",
+        World(changes=CPU),
+        World(),
+        ("8.0B parameters", "machine.device is cpu"),
+    ),
+    Example(
+        "bf16-unsupported",
+        "warning",
+        "model.precision",
+        World(changes={"model.precision": "bf16"}, model=SMALL, gpu=OLD),
+        World(changes={"model.precision": "bf16"}, model=SMALL),
+        ("Tesla P100",),
+    ),
+    Example(
+        "fp16-on-bf16-card",
+        "warning",
+        "model.precision",
+        World(changes={"model.precision": "fp16"}, model=SMALL),
+        World(changes={"model.precision": "fp16"}, model=SMALL, gpu=OLD),
+        ("RTX 4060 Ti",),
+    ),
+    Example(
+        "memory-held",
+        "warning",
+        "machine.card",
+        held(2 * GB, GpuProcess(pid=7, name="ollama", memory=GB), GpuProcess(pid=8)),
+        held(GB),
+        ("2.0 GB of RTX 4060 Ti's 16.0 GB", "ollama 1.0 GB, pid 8 n/a"),
+    ),
+    Example(
+        "memory-does-not-fit",
+        "warning",
+        "training.batch_size",
+        free(-1),
+        free(0),
+        ("is free; the largest part is",),
+    ),
+]
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
+
+
+@each_example
+def test_it_fires_at_its_edge_with_the_figures(example: Example) -> None:
+    advice = example.fires.find(example.code, example.field)
+    assert advice is not None
+    assert advice.level == example.level
+    for words in example.says:
+        assert words in advice.message
+
+
+@each_example
+def test_it_is_silent_just_beside_it(example: Example) -> None:
+    assert example.silent.find(example.code, example.field) is None
+
+
+@each_example
+def test_its_fix_silences_it(example: Example) -> None:
+    advice = example.fires.find(example.code, example.field)
+    assert advice is not None
+    if advice.fix is None:
+        return
+    assert 0 < len(advice.fix.label) <= 32  # it stands beside a key
+    after = example.fires.fixed(dict(advice.fix.changes)).find(example.code, example.field)
+    # A note may stay, where the fix softens what it cannot undo; it asks for nothing more.
+    assert after is None or (after.level, after.fix) == ("note", None)
+
+
+@each_example
+def test_it_stands_under_a_key_of_the_run_file(example: Example) -> None:
+    advice = example.fires.find(example.code, example.field)
+    assert advice is not None
+    changes = advice.fix.changes if advice.fix else ()
+    for key in (advice.field, *(key for key, _ in changes)):
+        assert key in (*runfile_io.valid_keys(), "lora")
+
+
+def test_every_rule_has_an_example() -> None:
+    silent = [
+        rule.__name__ for rule in RULES if all(rule(case_of(e.fires)) is None for e in EXAMPLES)
+    ]
+    assert silent == []
+
+
+def test_every_code_has_an_example() -> None:
+    folder = Path(backprop_tui.core.rules.__file__).parent
+    codes = {
+        keyword.value.value
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
+    assert codes == {example.code for example in EXAMPLES}
+
+
+def case_of(world: World) -> Case:
+    counts = world.rows or estimated_rows(world.run, world.facts)
+    plan = effective(world.run, world.facts, counts)
+    memory = estimate(world.run, world.facts, plan, world.free_ram)
+    return Case(world.run, world.facts, counts, plan, memory)
+
+
+@pytest.mark.parametrize(
+    "world",
+    [World("orpo"), World("simpo"), World("kto", data=MARKS), World("sft", data=CHATS)],
+    ids=lambda world: world.method,
+)
+def test_a_sound_plan_has_no_advice(world: World) -> None:
+    assert world.judged() == ()
+
+
+def test_problems_come_first_and_notes_last() -> None:
+    world = World(
+        changes={"training.batch_size": 1, "data.heldout": 0.0, "model.precision": "fp16"},
+        data=replace(PAIRS, kept=50, duplicate_prompts=3),
+        model=replace(SMALL, tokenizer=False),
+    )
+    levels = [LEVELS.index(advice.level) for advice in world.judged()]
+    assert levels == sorted(levels)
+    assert set(levels) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("gamma", "fires"), [(2.0, False), (2.0001, True), (1.6, False)])
+def test_a_ratio_of_one_is_silent_and_anything_above_is_not(gamma: float, fires: bool) -> None:
+    assert (simpo(gamma=gamma).find("simpo-gamma-ratio", "simpo.gamma") is not None) == fires
+
+
+def test_only_a_ratio_of_five_is_called_copied() -> None:
+    advice = simpo(gamma=9.9).find("simpo-gamma-ratio", "simpo.gamma")
+    assert advice is not None
+    assert "default several tools ship" not in advice.message
+
+
+def test_a_capped_balance_is_not_said_to_be_in_the_band() -> None:
+    advice = marked(1000, 1).find("kto-rebalanced", "kto.undesirable_weight")
+    assert advice is not None
+    assert "so that weighted good : bad is between" not in advice.message
+
+
+@pytest.mark.parametrize(
+    ("name", "fires"),
+    [
+        ("BertForMaskedLM", True),
+        ("LlamaForSequenceClassification", True),
+        ("DebertaV2ForTokenClassification", True),
+        ("RobertaForQuestionAnswering", True),
+        ("T5ForConditionalGeneration", True),
+        ("MT5ForConditionalGeneration", True),
+        ("BartForConditionalGeneration", True),
+        ("PegasusForConditionalGeneration", True),
+        ("MarianMTModel", True),
+        ("LlamaForCausalLM", False),
+        ("GPT2LMHeadModel", False),
+        ("BartForCausalLM", False),
+        ("Gemma3ForConditionalGeneration", False),
+        ("Qwen2VLForConditionalGeneration", False),
+        ("Mistral3ForConditionalGeneration", False),
+    ],
+)
+def test_which_architectures_are_plainly_not_causal(name: str, fires: bool) -> None:
+    assert (architecture(name).find("model-not-causal", "model.id") is not None) == fires
+
+
+def test_a_model_whose_architecture_is_unknown_is_not_refused() -> None:
+    world = World(model=replace(LLAMA_8B, architecture=None))
+    assert world.find("model-not-causal", "model.id") is None
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cpu"])
+def test_the_machine_is_not_judged_before_it_is_known(device: str) -> None:
+    world = World(changes={"machine.device": device}, gpu=None)
+    large = world.find("large-model-on-cpu", "model.id")
+    assert (large is not None) == (device == "cpu")  # that much is known
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        free(-1, {"training.checkpointing": False, "training.batch_size": 8}),
+        free(-(30 * GB), {"training.batch_size": 64, "data.max_length": 8192}),
+        free(-1, {"data.max_length": 4096}, model=replace(LLAMA_8B, context=2048)),
+        free(-(4 * GB), {"lora": None, "model.precision": "bf16"}),
+        World(
+            "kto",
+            {**CPU, "data.max_length": 4096, "training.batch_size": 5},
+            data=MARKS,
+            model=replace(SMALL, context=2048),
+            free_ram=1000,
+        ),
+    ],
+)
+def test_the_fixes_for_too_little_memory_go_on_until_it_fits_or_nothing_is_left(
+    world: World,
+) -> None:
+    needs = [need(world)]
+    while (
+        advice := world.find("memory-does-not-fit", "training.batch_size")
+    ) is not None and advice.fix:
+        world = world.fixed(dict(advice.fix.changes))
+        needs.append(need(world))
+        assert needs[-1] < needs[-2], advice.fix.label
+    assert len(needs) > 1
+
+
+def need(world: World) -> int:
+    memory = case_of(world).memory
+    assert memory is not None
+    return memory.needed
+
+
+def test_kto_is_never_told_to_take_one_row_at_a_time() -> None:
+    changes = {"training.batch_size": 8, "training.accumulation": 3}
+    advice = free(-1, changes, method="kto", data=MARKS).find(
+        "memory-does-not-fit", "training.batch_size"
+    )
+    assert advice is not None
+    assert advice.fix is not None
+    assert dict(advice.fix.changes) == {"training.batch_size": 2, "training.accumulation": 12}
+
+
+def test_a_smaller_batch_keeps_the_effective_one() -> None:
+    advice = free(-1, {"training.batch_size": 4}).find("memory-does-not-fit", "training.batch_size")
+    assert advice is not None
+    assert advice.fix is not None
+    run = runfile_io.change(run_file({"training.batch_size": 4}), dict(advice.fix.changes))
+    assert (run.training.batch_size, run.effective_batch) == (1, 32)
