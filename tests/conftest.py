@@ -68,3 +68,8 @@ def done_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Do
         method: run_training(pocket_run(method, folder / method))
         for method in ("sft", "orpo", "simpo", "kto")
     }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-screenshots` draws screenshots/*.svg anew, from a demo run made then."""
+    parser.addoption("--update-screenshots", action="store_true", help="rewrite screenshots/")

@@ -29,7 +29,7 @@ class Started:
     method: str
     model: str
     data: str
-    device: str
+    device: str  # the card's name, or "CPU (…)"
     output: str
     steps: int
     train_rows: int

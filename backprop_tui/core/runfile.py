@@ -160,29 +160,31 @@ class KtoSection(Section):
 class ProvenanceSection(Section):
     """What the run was made with. Written by the tool at the start of a run."""
 
-    started: str = ""
-    command: str = ""
-    python: str = ""
-    platform: str = ""
-    device: str = ""
-    driver: str = ""
-    cuda: str = ""
-    threads: int = 0
-    precision: str = ""
-    packages: dict[str, str] = Field(default_factory=dict)
-    model_path: str = ""
-    model_commit: str = ""
-    model_sha256: str = ""
-    data_path: str = ""
-    data_sha256: str = ""
-    chat_template_sha256: str = ""
+    started: str = Field("", description="When the run began.")
+    command: str = Field("", description="The command that started it.")
+    python: str = Field("", description="Version of Python.")
+    platform: str = Field("", description="Operating system and processor.")
+    device: str = Field("", description="The card by name, or the CPU.")
+    driver: str = Field("", description="Version of the card's driver.")
+    cuda: str = Field("", description="Version of CUDA that torch was built for.")
+    threads: int = Field(0, description="CPU threads torch used.")
+    precision: str = Field("", description="How the weights were really held.")
+    packages: dict[str, str] = Field(
+        default_factory=dict, description="Version of each library that decides the result."
+    )
+    model_path: str = Field("", description="Folder the model was read from.")
+    model_commit: str = Field("", description="Commit of a hub model.")
+    model_sha256: str = Field("", description="Hash of the model's weights.")
+    data_path: str = Field("", description="File the rows were read from.")
+    data_sha256: str = Field("", description="Hash of that file.")
+    chat_template_sha256: str = Field("", description="Hash of the chat template.")
     learning_rate: str = Field("", description="The rate used and how it was chosen.")
-    rows: int = 0
-    kept: int = 0
-    train_rows: int = 0
-    heldout_rows: int = 0
-    dropped: dict[str, int] = Field(default_factory=dict)
-    cut: dict[str, int] = Field(default_factory=dict)
+    rows: int = Field(0, description="Rows in the file.")
+    kept: int = Field(0, description="Rows that can be trained.")
+    train_rows: int = Field(0, description="Rows trained on.")
+    heldout_rows: int = Field(0, description="Rows measured on.")
+    dropped: dict[str, int] = Field(default_factory=dict, description="Rows left out, by reason.")
+    cut: dict[str, int] = Field(default_factory=dict, description="Rows shortened, by reason.")
     overrides: dict[str, str] = Field(
         default_factory=dict, description="Keys set on the command line or by the environment."
     )

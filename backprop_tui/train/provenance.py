@@ -64,7 +64,7 @@ def record(
         command=command,
         python=platform.python_version(),
         platform=platform.platform(),
-        device=card.name if card else platform.processor() or platform.machine(),
+        device=card.name if card else f"CPU ({platform.machine()})",
         driver=(facts.gpu.driver or "") if card and facts.gpu else "",
         cuda=torch.version.cuda or "",
         threads=torch.get_num_threads(),

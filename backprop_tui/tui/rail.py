@@ -57,9 +57,11 @@ def mark(view: View, step: str, current: str, visited: set[str]) -> tuple[str, s
         return SIGNS.here, "bold $text-primary"
     if step not in visited or step == "review":
         return " ", ""
-    levels: list[Level] = [item.level for item in view.on_step(step)]
-    if "problem" in levels:
-        return SIGNS.problem, COLOURS["problem"]
-    if "warning" in levels:
-        return SIGNS.warning, COLOURS["warning"]
+    items = view.on_step(step)
+    levels: set[Level] = {item.level for item in items if not view.is_todo(item)}
+    for level in ("problem", "warning"):
+        if level in levels:
+            return SIGNS.level(level), COLOURS[level]
+    if any(view.is_todo(item) for item in items):
+        return SIGNS.todo, "$text-primary"
     return SIGNS.done, "$text-success"

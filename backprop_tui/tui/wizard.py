@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -40,6 +41,7 @@ STEP_CLASSES: tuple[type[Step], ...] = (
     TuningStep,
     ReviewStep,
 )
+BUILD_AHEAD = 0.2  # seconds after a step has opened
 POCKET = {"model": "model.id", "data": "data.path"}
 
 
@@ -63,6 +65,7 @@ class WizardScreen(Screen[None]):
         self.step = STEPS[0]
         self._visited = {self.step}
         self._usable: tuple[bool | None, ...] = ()
+        self._building = asyncio.Lock()
 
     @property
     def planner(self) -> BackpropApp:
@@ -113,17 +116,30 @@ class WizardScreen(Screen[None]):
         """Show a step, building it the first time."""
         if step == self.step:
             return
+        await self._build(step)
         self.current.display = False
         self.step = step
         self._visited.add(step)
-        if not self.query(f"#{step}"):
-            await self.query_one("#steps").mount(STEP_CLASSES[STEPS.index(step)]())
         self.current.display = True
         self._opened()
+
+    async def _build(self, step: str) -> None:
+        """Make the widgets of a step, once."""
+        async with self._building:
+            if not self.query(f"#{step}"):
+                built = STEP_CLASSES[STEPS.index(step)]()
+                built.display = False
+                await self.query_one("#steps").mount(built)
+
+    async def _build_next(self) -> None:
+        """Build ahead, so that the next step opens at once."""
+        for step in STEPS[STEPS.index(self.step) + 1 :][:1]:
+            await self._build(step)
 
     def _opened(self) -> None:
         self.show(self.planner.view)
         self.current.focus_first()
+        self.set_timer(BUILD_AHEAD, self._build_next)
 
     def _refresh_keys(self) -> None:
         """The footer is rebuilt only when a key became usable or unusable."""

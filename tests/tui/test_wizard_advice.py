@@ -103,17 +103,17 @@ async def test_the_recommendation_is_taken_until_the_user_chooses(tmp_path: Path
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     async with wizard() as it:
-        assert it.app.plan.method == "orpo"
+        assert it.method == "orpo"
         it.app.apply({"data.path": str(pairs)})
         await it.until(lambda: it.app.facts.data)
-        assert it.app.plan.method == "simpo"  # length separates the sides
+        assert it.method == "simpo"  # length separates the sides
         await it.go("method")
         await it.shows("simpo recommended", "Why simpo", "200 of 200", "Runner-up orpo")
         await it.press("up", "enter")
-        assert it.app.plan.method == "orpo"
+        assert it.method == "orpo"
         it.app.apply({"data.heldout": 0.2})
         await it.settled()
-        assert it.app.plan.method == "orpo"
+        assert it.method == "orpo"
 
 
 async def test_knobs_typed_for_a_method_come_back_with_it() -> None:

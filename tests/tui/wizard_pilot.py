@@ -102,6 +102,11 @@ class Wizard:
         """The screen, line by line."""
         return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
 
+    @property
+    def method(self) -> str:
+        """The method of the plan now."""
+        return self.app.plan.method
+
     def input(self, key: str) -> Input:
         """The control of a field."""
         return self.screen.query_one(f"#field-{key.replace('.', '-')} Input", Input)
@@ -128,7 +133,7 @@ async def wizard(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app_module, "warm_imports", lambda: None)
         app = BackpropApp(run, facts, save_to)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             found = Wizard(app, pilot)
             await found.settled()
             yield found

@@ -55,7 +55,7 @@ class Step(VerticalScroll, can_focus=False):
     def focus_first(self) -> None:
         """The focus where a newcomer wants it."""
         try:
-            self.query(self.first).first(Widget).focus()
+            self.query(self.first).first(Widget).focus(scroll_visible=False)
         except NoMatches:
             self.screen.set_focus(None)
 

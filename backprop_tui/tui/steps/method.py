@@ -35,7 +35,7 @@ class MethodStep(Step):
 
     name_ = "method"
     title = "Method"
-    intro = "How to learn from the data. The recommendation follows from what the data holds."
+    intro = "How to learn from the data. What the data holds decides the recommendation."
     first = "#methods"
 
     def compose_body(self) -> ComposeResult:
