@@ -11,7 +11,6 @@ from backprop_tui.core.runfile import RunFile
 
 KTO_SMALLEST_BATCH = 2
 BF16_UP_TO = 1_000_000_000  # parameters; above this, "auto" precision quantises
-DEFAULT_MAX_LENGTH = 1024
 
 
 @dataclass(frozen=True, slots=True)

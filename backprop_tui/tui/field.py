@@ -98,8 +98,8 @@ class TextField(Field):
         super().__init__(key, label, help=help)
         self.kind: Kind = kind
         self.empty = empty
-        # The text last shown or handed over; a different one was typed and is on its way.
-        self._known: str | None = None
+        self._known = ""  # the text last shown or handed over; another one is on its way
+        self._shown = False  # whether a value was ever written into it
         if kind != "text":
             self.add_class("-number")
 
@@ -113,22 +113,16 @@ class TextField(Field):
 
     def show(self, view: View) -> None:
         super().show(view)
-        unsent = self._known is not None and self.input.value != self._known
-        if unsent or planner(self).is_refused(self.key):
+        if self.input.value != self._known or planner(self).is_refused(self.key):
             return
         value = value_at(view.plan, self.key)
-        if self._known is None:
-            self._write(value)
-            return
         meant = typed(self._known, self.kind)
-        if meant is None:
+        if meant is None and self._shown:
             meant = planner(self).default_of(self.key)
         if meant != value:
-            self._write(value)
-
-    def _write(self, value: Any) -> None:
-        self._known = written(value)
-        self.input.value = self._known
+            self._known = written(value)
+            self._shown = True
+            self.input.value = self._known
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -15,6 +15,7 @@ from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import INVALID, change, dump
 from backprop_tui.tui.keeper import FactsKeeper, new_plan
+from backprop_tui.tui.probing import output_problems
 from backprop_tui.tui.view import View, look, value_at
 
 
@@ -88,7 +89,7 @@ class Planner(FactsKeeper):
             self.plan,
             self.facts,
             rows=self.exact_rows(),
-            troubles=self.troubles.values(),
+            troubles=(*self.troubles.values(), *output_problems(self.plan)),
             reading=self.reading,
             free_ram=self.free_ram,
             method_chosen=self.method_chosen,

@@ -119,6 +119,19 @@ def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
     return DataRead(question, facts, loaded, counts, problem)
 
 
+def output_problems(plan: RunFile) -> tuple[Problem, ...]:
+    """A run folder that exists is never written into; better said now than at the start."""
+    if not plan.output or not Path(plan.output).expanduser().exists():
+        return ()
+    from backprop_tui.train.folder import free_name
+
+    free = free_name(Path(plan.output).expanduser())
+    text = f"{plan.output} exists and is not overwritten"
+    return (
+        Problem("OUTPUT_EXISTS", "output", text, fix=f"choose another name, for example {free}"),
+    )
+
+
 def as_problem(field: str, error: BackpropError) -> Problem:
     """An error as it stands under a field."""
     return Problem(error.code, field, error.message, fix=error.hint)

@@ -48,7 +48,7 @@ class Rail(Container):
             item.set_class(step == current, "-current")
             sign, style = mark(view, step, current, visited)
             text = Content.assemble(Content.styled(sign, style), f" {number} {step.title()}")
-            put(item, text, layout=False)
+            put(item, text)
 
 
 def mark(view: View, step: str, current: str, visited: set[str]) -> tuple[str, str]:

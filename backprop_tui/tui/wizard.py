@@ -46,7 +46,7 @@ POCKET = {"model": "model.id", "data": "data.path"}
 
 
 class WizardScreen(Screen[None]):
-    """Six steps over one plan. A step is built when it is first opened and then kept."""
+    """Six steps over one plan. A step is built shortly before it can be opened, and kept."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "next", "Next", id="wizard.next", tooltip="To the next step"),

@@ -95,6 +95,15 @@ def test_the_optimizer_keeps_two_numbers_a_trained_weight() -> None:
     assert needed({"training.optimizer": "adamw_8bit"}).parts["optimizer"] == 2 * trained
 
 
+def test_the_adapter_holds_float32_weights_and_gradients() -> None:
+    assert needed().parts["adapter"] == 8 * adapter_parameters(run_file(), LLAMA_8B)
+
+
+def test_activations_are_as_wide_as_the_precision() -> None:
+    half, full = needed({"model.precision": "bf16"}), needed({"model.precision": "fp32"})
+    assert full.parts["activations"] == 2 * half.parts["activations"]
+
+
 def test_full_fine_tuning_needs_far_more_than_an_adapter() -> None:
     full, adapter = needed({"lora": None, "model.precision": "bf16"}), needed()
     assert full.parts["weights"] == 4 * LLAMA_8B.parameters  # type: ignore[operator]

@@ -737,6 +737,31 @@ def need(world: World) -> int:
     return memory.needed
 
 
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"training.checkpointing": False}, {"training.checkpointing": True}),
+        ({}, {"training.batch_size": 1, "training.accumulation": 16}),
+        ({"training.batch_size": 1, "model.precision": "bf16"}, {"model.precision": "nf4"}),
+        ({"training.batch_size": 1, "model.precision": "nf4"}, {"data.max_length": 512}),
+        ({"training.batch_size": 1, "model.precision": "nf4", "data.max_length": 512}, {}),
+        ({"training.batch_size": 1, "lora": None, "data.max_length": 512}, {}),
+    ],
+)
+def test_the_cheapest_way_to_fit_comes_first(changes: dict[str, Any], fix: dict[str, Any]) -> None:
+    advice = free(-1, changes).find("memory-does-not-fit", "training.batch_size")
+    assert advice is not None
+    assert dict(advice.fix.changes if advice.fix else ()) == fix
+
+
+def test_the_fix_for_a_missing_card_is_one_that_is_there() -> None:
+    gpu = GpuFacts(cards=(replace(CARD, index=1), replace(CARD, index=3)))
+    advice = World(gpu=gpu).find("no-such-card", "machine.card")
+    assert advice is not None
+    assert advice.fix is not None
+    assert advice.fix.changes == (("machine.card", 1),)
+
+
 def test_kto_is_never_told_to_take_one_row_at_a_time() -> None:
     changes = {"training.batch_size": 8, "training.accumulation": 3}
     advice = free(-1, changes, method="kto", data=MARKS).find(

@@ -158,6 +158,35 @@ async def test_saving_never_overwrites_without_asking(folder: Path) -> None:
         assert tomllib.loads(taken.read_text())["training"]["seed"] == 7
 
 
+async def test_an_output_folder_that_exists_is_refused_before_the_start(folder: Path) -> None:
+    async with wizard() as it:
+        await it.go("tuning")
+        it.input("output").focus()
+        await it.pilot.pause()
+        await it.type("models")
+        assert "exists and is not overwritten" in it.notes("output")
+        assert "for example models-2" in it.notes("output")
+        await it.type("-2")
+        assert it.notes("output") == ""
+
+
+async def test_dropped_rows_are_counted_and_shown(folder: Path) -> None:
+    rows = [
+        json.dumps({"prompt": f"q{i}", "completion": "a", "label": i % 2 == 0}) for i in range(150)
+    ]
+    rows[7] = json.dumps({"prompt": "odd one", "completion": "a", "label": 1.0})
+    Path("feedback.jsonl").write_text("\n".join(rows))
+    async with wizard((120, 50)) as it:
+        await named(it, "feedback.jsonl")
+        await it.until(lambda: it.app.facts.data)
+        await it.settled()
+        assert it.app.plan.method == "kto"
+        assert "data-rows-dropped" in it.codes()
+        await it.shows("149 of 150", "rows dropped", "75 good, 74 bad")
+        await it.pilot.press("pagedown")
+        assert "row 8" in str(it.screen.query_one("#example-rows").content)  # type: ignore[attr-defined]
+
+
 async def test_a_folder_that_refuses_writing_is_said(folder: Path) -> None:
     Path("file").touch()
     async with wizard(save_to=Path("file/run.toml")) as it:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from backprop_tui.core.facts import Facts, GpuFacts, ModelFacts
 from backprop_tui.core.runfile_io import change
 from backprop_tui.tui.field import TextField
 from backprop_tui.tui.keeper import new_plan
+from backprop_tui.tui.signs import PLAIN
 from backprop_tui.tui.view import STEPS
 from tests.tui.wizard_pilot import GB, NARROW, NO_CARD, WIDE, card, clipped, wizard
 
@@ -24,6 +29,7 @@ async def test_every_step_is_reached_by_keyboard_and_nothing_sticks_out(
             assert it.screen.step == step
             assert it.step.intro.split(".")[0] in " ".join(it.text.split())
             assert clipped(it.app) == []
+            assert all(name.title() in it.text for name in STEPS)
             assert "Memory" in it.text
             assert "Quit" in it.text
             if step != "review":
@@ -215,6 +221,26 @@ async def test_a_key_that_would_do_nothing_is_greyed() -> None:
         assert it.screen.check_action("fix", ()) is True  # "use the bundled model"
         await it.go("review")
         assert it.screen.check_action("next", ()) is None
+
+
+def test_plain_signs_are_plain_and_chosen_by_the_environment() -> None:
+    assert all(getattr(PLAIN, item.name).isascii() for item in fields(PLAIN))
+    code = "from backprop_tui.tui.signs import SIGNS; print(SIGNS.warning)"
+    for value, sign in (("1", "!"), ("", "▲"), ("0", "▲")):
+        environment = {**os.environ, "BACKPROP_TUI_ASCII": value, "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-c", code]
+        out = subprocess.run(command, env=environment, capture_output=True, check=True)
+        assert out.stdout.decode().strip() == sign
+
+
+def test_the_wizard_loads_nothing_slow_before_it_is_seen() -> None:
+    code = (
+        "import sys, backprop_tui.tui.app; "
+        "print([m for m in ('torch', 'transformers', 'trl', 'peft', 'datasets', 'pyarrow', "
+        "'pynvml', 'huggingface_hub', 'pygments') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert out.stdout.decode().strip() == "[]"
 
 
 async def test_cached_models_are_offered_with_their_sizes(tmp_path: Path) -> None:

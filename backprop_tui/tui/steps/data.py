@@ -65,8 +65,8 @@ class DataStep(Step):
             words.rows_line(view) or "share of the rows kept aside to measure on"
         )
         examples = self.query_one("#examples")
-        examples.display = bool(facts and facts.examples)
-        examples.border_title = "three rows of it"
+        examples.display = bool(facts and (facts.examples or facts.dropped_rows))
+        examples.border_title = "some of its rows"
         if facts:
             put(self.query_one("#example-rows", Static), example_rows(facts))
 
@@ -112,12 +112,18 @@ def _row(name: str, q: Quantiles) -> Content:
 
 
 def example_rows(facts: DataFacts) -> Content:
-    """Three rows, readable."""
+    """Three rows, readable, and the first of those that are dropped."""
     blocks = []
     for number, row in enumerate(facts.examples, 1):
         parts = [Content.styled(f"row {number} of {len(facts.examples)}", "bold")]
         for name, value in row.items():
             side = Content.styled(f"{name}  ", "$text-primary")
             parts.append(Content.assemble(side, value.strip()))
+        blocks.append(Content("\n").join(parts))
+    if facts.dropped_rows:
+        parts = [Content.styled("rows that are dropped", "bold")]
+        for dropped in facts.dropped_rows:
+            place = Content.styled(f"row {dropped.row}, {dropped.reason}  ", "$text-warning")
+            parts.append(Content.assemble(place, dropped.excerpt.strip()))
         blocks.append(Content("\n").join(parts))
     return Content("\n\n").join(blocks)
