@@ -141,7 +141,7 @@ def pace(folder: Path) -> float:
 
 def terminal() -> dict[str, str]:
     """The environment of a plain colour terminal."""
-    return {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}  # type: ignore[dict-item]
+    return {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 
 
 if __name__ == "__main__":

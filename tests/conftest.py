@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,10 @@ def run_training(run: RunFile, control: Control | None = None, **options: Any) -
 
 
 @pytest.fixture(scope="session")
-def done_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DoneRun]]:
+def done_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DoneRun]:
     """One finished run of each method."""
     folder = tmp_path_factory.mktemp("runs")
-    yield {
+    return {
         method: run_training(pocket_run(method, folder / method))
         for method in ("sft", "orpo", "simpo", "kto")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def init_command(
             hint=f"allowed: auto, {', '.join(METHODS)}",
             code=runfile_io.INVALID,
         )
-    if output.exists() and not force:
+    if os.path.lexists(output) and not force:  # before anything slow; `write` looks again
         raise InputError(
             f"{output} exists and is not overwritten",
             hint="choose another name with -o, or --force to replace it",

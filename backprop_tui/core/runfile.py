@@ -199,7 +199,7 @@ class RunFile(Section):
 
     schema_version: Literal[1] = Field(1, alias="schema", description="Version of this format.")
     method: MethodName = Field("orpo", description="sft, orpo, simpo or kto.")
-    output: str = Field("", description="Run folder to create. Absent: runs/METHOD-MODEL.")
+    output: str = Field("", description="Run folder to create. Empty: runs/METHOD-MODEL, numbered.")
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     lora: LoraSection | None = Field(None, description="Absent: full fine-tuning.")

@@ -162,6 +162,7 @@ def write(run: RunFile, path: Path, *, overwrite: bool = False, header: str = ""
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # as any new file; mkstemp makes it private
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -172,6 +173,13 @@ def write(run: RunFile, path: Path, *, overwrite: bool = False, header: str = ""
             hint="choose a folder you may write to",
             code="WRITE_REFUSED",
         ) from error
+
+
+def _umask() -> int:
+    """The process's umask; the only way to read it is to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def parse_value(text: str) -> Any:

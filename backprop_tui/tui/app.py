@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 TRAINING = "training"
 WARM_AFTER = 2.0  # seconds: well after the first paint, well before the training
-STYLES: list[str | PurePath] = ["app.tcss", "steps.tcss"]
+# Absolute, so that a subclass elsewhere finds them too.
+STYLES: list[str | PurePath] = [
+    Path(__file__).with_name(name) for name in ("app.tcss", "steps.tcss")
+]
 BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # columns from which a class is set
 
 

@@ -125,11 +125,9 @@ def output_problems(plan: RunFile) -> tuple[Problem, ...]:
         return ()
     from backprop_tui.train.folder import free_name
 
-    free = free_name(Path(plan.output).expanduser())
     text = f"{plan.output} exists and is not overwritten"
-    return (
-        Problem("OUTPUT_EXISTS", "output", text, fix=f"choose another name, for example {free}"),
-    )
+    hint = f"choose another name, for example {free_name(Path(plan.output).expanduser())}"
+    return (Problem("OUTPUT_EXISTS", "output", text, fix=hint),)
 
 
 def as_problem(field: str, error: BackpropError) -> Problem:

@@ -114,7 +114,7 @@ class Wizard:
     def notes(self, key: str) -> str:
         """The advice under a field, as it is shown."""
         notes = self.screen.query_one(f"#field-{key.replace('.', '-')} Notes", Notes)
-        return str(notes.content) if notes.display else ""
+        return " ".join(str(notes.content).split()) if notes.display else ""
 
     def codes(self) -> set[str]:
         """Every advice on the plan."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backprop_tui.core.methods import KTO_PAPER, METHODS, SIMPO_PAPER, methods_for
-from backprop_tui.core.recommend import FEW_ROWS
+from backprop_tui.core.recommend import FEW_ROWS, recommend
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
 from backprop_tui.core.text import count, percent, plural
 
@@ -30,6 +30,7 @@ def shape_mismatch(case: Case) -> Advice | None:
     if data is None or data.shape in METHODS[case.run.method].shapes or not data.rows:
         return None
     fitting = methods_for(data.shape)
+    best = recommend(case.facts).method
     if not fitting:
         message = f"{data.name} cannot be trained as it is: {data.advice}"
     else:
@@ -43,7 +44,7 @@ def shape_mismatch(case: Case) -> Advice | None:
         level="problem",
         field="method",
         message=message,
-        fix=Fix(f"use {fitting[-1]}", (("method", fitting[-1]),)) if fitting else None,
+        fix=Fix(f"use {best}", (("method", best),)) if best else None,
     )
 
 

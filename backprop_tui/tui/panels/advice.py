@@ -19,6 +19,8 @@ COLOURS: dict[Level, str] = {
     "note": "$muted",
 }
 
+NO_BREAK = "\N{NO-BREAK SPACE}"  # a key and what it does stay on one line
+
 
 def heading(item: Advice, *, todo: bool = False) -> Content:
     """The level as a sign and a word, in its colour."""
@@ -79,14 +81,9 @@ class Notes(Static):
         if item.source:
             parts.append(Content.styled(f"  {item.source}", "$muted"))
         if item.fix:
-            key = "f6 " if item.code == self._keyed else "fix: "
-            parts.append(Content("  "))
-            parts.append(
-                Content.from_markup(
-                    f"[@click='fix({index})'][$text-accent]{key}[/][u]$label[/u][/]",
-                    label=item.fix.label,
-                )
-            )
+            key = "f6" if item.code == self._keyed else "fix:"
+            label = f"{key} {item.fix.label}".replace(" ", NO_BREAK)
+            parts.append(Content.from_markup(f"  [@click='fix({index})']$label[/]", label=label))
         return Content.assemble(*parts)
 
     def action_fix(self, index: int) -> None:

@@ -13,7 +13,7 @@ from backprop_tui.core.rules import Advice
 from backprop_tui.core.runfile_io import to_toml
 from backprop_tui.tui import words
 from backprop_tui.tui.options import replace_options
-from backprop_tui.tui.panels.advice import heading
+from backprop_tui.tui.panels.advice import NO_BREAK, heading
 from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
@@ -92,12 +92,12 @@ def ready(view: View) -> Content:
 
 def row(item: Advice, *, todo: bool) -> Content:
     """One advice, with its place and its fix."""
-    fix = f"   f6 {item.fix.label}" if item.fix else ""
+    fix = f"f6 {item.fix.label}".replace(" ", NO_BREAK) if item.fix else ""
     return Content.assemble(
         heading(item, todo=todo),
         Content.styled(f"  {step_of(item.field)}  ", "$muted"),
-        item.message,
-        Content.styled(fix, "$text-accent"),
+        f"{item.message}  ",
+        Content.styled(fix, "$text-primary"),
     )
 
 
