@@ -85,10 +85,9 @@ def first_paint(rounds: int) -> None:
 
 
 def monitor(rounds: int, steps: int, folder: Path) -> None:
-    """Steps per second with and without the monitor, alternating, and the loop's lag."""
+    """Steps per second with and without the monitor, alternating; then the loop's lag."""
     alone: list[float] = []
     watched: list[float] = []
-    lags: list[float] = []
     for number in range(rounds):
         out = folder / f"alone{number}"
         subprocess.run(
@@ -98,26 +97,32 @@ def monitor(rounds: int, steps: int, folder: Path) -> None:
             stdin=subprocess.DEVNULL,
         )
         alone.append(pace(out))
-        out, lag_file = folder / f"watched{number}", folder / f"lag{number}.json"
-        child = pexpect.spawn(
-            sys.executable,
-            [str(HERE / "monitored.py"), str(plan(folder, out, steps)), str(lag_file)],
-            dimensions=SIZE,
-            env=terminal(),
-            timeout=600,
-        )
-        child.expect(pexpect.EOF)
-        child.close()
+        out = folder / f"watched{number}"
+        in_terminal(str(plan(folder, out, steps)))
         watched.append(pace(out))
-        lags += json.loads(lag_file.read_text())
-    ratio = statistics.median(w / a for w, a in zip(watched, alone, strict=True))
-    lags.sort()
+    ratio = statistics.median(watched) / statistics.median(alone)
+    lag_file = folder / "lag.json"
+    in_terminal(str(plan(folder, folder / "lag", steps)), str(lag_file))
+    lags = sorted(json.loads(lag_file.read_text()))
     p99 = lags[int(len(lags) * 0.99)]
     print(
         f"| training under the monitor | {ratio:.3f} of headless "
         f"({statistics.median(alone):.1f} steps/s) | 0.98 |"
     )
     print(f"| screen lag while training, p99 | {p99 * 1000:.0f} ms | 50 ms |")
+
+
+def in_terminal(*arguments: str) -> None:
+    """monitored.py in a pseudo-terminal, to its end."""
+    child = pexpect.spawn(
+        sys.executable,
+        [str(HERE / "monitored.py"), *arguments],
+        dimensions=SIZE,
+        env=terminal(),
+        timeout=900,
+    )
+    child.expect(pexpect.EOF)
+    child.close()
 
 
 def plan(folder: Path, output: Path, steps: int) -> Path:

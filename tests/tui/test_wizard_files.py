@@ -111,9 +111,9 @@ async def test_pairs_under_kto_are_refused_before_anything_starts(folder: Path) 
         await it.press("ctrl+r")
         await it.until(lambda: it.screen.step == "method")
         assert it.app.control is None
-        await it.shows("Cannot start yet", "Methods that fit: sft, orpo, simpo", "f6 use simpo")
+        await it.shows("Cannot start yet", "Methods that fit: sft, orpo, simpo", "f6 use orpo")
         await it.press("f6")
-        assert it.app.plan.method == "simpo"
+        assert it.app.plan.method == "orpo"
         assert it.app.view.problems == ()
 
 
