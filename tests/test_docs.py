@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import backprop_tui
-from backprop_tui.core import runfile_io
+from backprop_tui.core import runfile_io, runfile_keys
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.rules import judge
 from scripts import write_docs
@@ -136,11 +136,11 @@ def test_every_key_is_documented_with_its_help() -> None:
     page = (DOCS / write_docs.RUN_FILE).read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## \[(\w+)\]\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL))
     sections[""] = page.partition("## Top of the file")[2].partition("\n## ")[0]
-    for key in runfile_io.valid_keys():
+    for key in runfile_keys.valid_keys():
         section, _, name = key.rpartition(".")
         row = next(line for line in sections[section].splitlines() if f"| `{name}` |" in line)
-        assert row.endswith(f"| {runfile_io.help_for(key)} |")
-        assert runfile_io.help_for(key)
+        assert row.endswith(f"| {runfile_keys.help_for(key)} |")
+        assert runfile_keys.help_for(key)
 
 
 def test_the_complete_files_are_complete_and_sound() -> None:

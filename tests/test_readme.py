@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from backprop_tui.cli import app
-from backprop_tui.core.runfile_io import valid_keys
+from backprop_tui.core.runfile_keys import valid_keys
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

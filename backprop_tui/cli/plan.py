@@ -16,6 +16,7 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import recommend
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.core.text import count, rate
 
 SET_HELP = "Override a key of the run file: section.key=value. Repeatable."
@@ -36,7 +37,7 @@ def init_command(
         raise InputError(
             f"--method {method}: not a method",
             hint=f"allowed: auto, {', '.join(METHODS)}",
-            code=runfile_io.INVALID,
+            code=INVALID,
         )
     if os.path.lexists(output) and not force:  # before anything slow; `write` looks again
         raise InputError(
@@ -89,7 +90,7 @@ def _with_sets(run: RunFile, sets: list[str]) -> RunFile:
     for item in sets:
         key, sign, text = item.partition("=")
         if not sign:
-            raise InputError(f"--set {item}: expected section.key=value", code=runfile_io.INVALID)
+            raise InputError(f"--set {item}: expected section.key=value", code=INVALID)
         changes[key.strip()] = runfile_io.parse_value(text)
     return runfile_io.change(run, changes) if changes else run
 

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from backprop_tui.core.errors import ConfigError, InputError, Problem
-from backprop_tui.core.methods import METHODS
-from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile, Section
+from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
+from backprop_tui.core.runfile_problems import INVALID, key_of, problem_of
 
-INVALID = "CONFIG_INVALID_SETTING"
 ENV_PREFIX = "BACKPROP_TUI__"
-# How pydantic names the member of a union that did not match.
-UNION_MEMBER = re.compile(r"(literal|list)\[.*\]").fullmatch
 
 
 def read(
@@ -97,8 +91,8 @@ def parse(raw: Mapping[str, Any], path: str = "run file") -> RunFile:
     except ValidationError as error:
         by_key: dict[str, list[dict[str, Any]]] = {}
         for item in error.errors():
-            by_key.setdefault(_key(item["loc"]), []).append(dict(item))
-        problems = [_problem(raw, key, items) for key, items in by_key.items()]
+            by_key.setdefault(key_of(item["loc"]), []).append(dict(item))
+        problems = [problem_of(raw, key, items) for key, items in by_key.items()]
     method = raw.get("method", "orpo")
     for name in METHOD_SECTIONS:
         if name in raw and name != method and method in list(METHOD_SECTIONS):
@@ -191,39 +185,6 @@ def parse_value(text: str) -> Any:
     return found["v"] if len(found) == 1 else text
 
 
-def valid_keys() -> tuple[str, ...]:
-    """Every key a run file may hold, dotted."""
-    keys: list[str] = []
-    for name, info in RunFile.model_fields.items():
-        key = info.alias or name
-        section = _section_type(info.annotation)
-        keys += [f"{key}.{inner}" for inner in section.model_fields] if section else [key]
-    return tuple(keys)
-
-
-def help_for(key: str) -> str:
-    """The description of a dotted key, "" when there is none."""
-    section, _, name = key.rpartition(".")
-    fields = _fields(section)
-    return (fields[name].description or "") if name in fields else ""
-
-
-def _fields(section: str) -> dict[str, FieldInfo]:
-    """The fields of a section ("" is the top of the file) by the name they have in TOML."""
-    top = {info.alias or name: info for name, info in RunFile.model_fields.items()}
-    if not section:
-        return top
-    inner = _section_type(top[section].annotation) if section in top else None
-    return dict(inner.model_fields) if inner else {}
-
-
-def _section_type(annotation: Any) -> type[Section] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            return candidate
-    return None
-
-
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -273,91 +234,3 @@ def _remove(raw: dict[str, Any], key: str) -> None:
     for parent in parents:
         table = table.get(parent, {})
     table.pop(last, None)
-
-
-def _key(location: Sequence[str | int]) -> str:
-    """Pydantic's location as the key a person wrote: without union members and list places."""
-    parts = takewhile(lambda part: isinstance(part, str) and not UNION_MEMBER(part), location)
-    return ".".join(str(part) for part in parts)
-
-
-def _problem(raw: Mapping[str, Any], key: str, items: Sequence[Mapping[str, Any]]) -> Problem:
-    """The pydantic errors of one key as one problem: key, value and what is allowed."""
-    value = items[0].get("input")
-    if items[0]["type"] == "extra_forbidden":
-        return _unknown(raw, key, value)
-    source = next(
-        (
-            knob.source
-            for method in METHODS.values()
-            for knob in method.knobs
-            if key == f"{method.name}.{knob.name}"
-        ),
-        "",
-    )
-    # An error inside a list has a place in it; what is wrong with an entry is said of the list.
-    kinds = ["list_type" if isinstance(item["loc"][-1], int) else item["type"] for item in items]
-    allowed = dict.fromkeys(  # each once, in order
-        _allowed(kind, item.get("ctx", {}), item["msg"])
-        for kind, item in zip(kinds, items, strict=True)
-    )
-    return Problem(
-        INVALID,
-        key,
-        f"{key} = {value!r}: must be {' or '.join(allowed)}",
-        fix=help_for(key) if key in valid_keys() else "",
-        source=source,
-    )
-
-
-def _unknown(raw: Mapping[str, Any], key: str, value: Any) -> Problem:
-    """A key or table that does not exist, with the nearest that does."""
-    section, _, name = key.rpartition(".")
-    other = {method for method in METHOD_SECTIONS if method != raw.get("method", "orpo")}
-    sections = [
-        table for table in _fields("") if _fields(table) and table not in other | {"provenance"}
-    ]
-    if not section and isinstance(value, dict):
-        near = difflib.get_close_matches(name, sections, n=1)
-        allowed = [f"[{table}]" for table in sections]
-        found = f"[{near[0]}]" if near else ""
-        message = f"[{key}]: no such table"
-    else:
-        allowed = [full for full in valid_keys() if full.rpartition(".")[0] == section]
-        near = difflib.get_close_matches(name, [full.rpartition(".")[2] for full in allowed], n=1)
-        elsewhere = [f"{table}.{name}" for table in sections if name in _fields(table)]
-        found = ".".join(filter(None, (section, near[0]))) if near else "".join(elsewhere[:1])
-        message = f"{key} = {value!r}: no such key"
-    fix = f"did you mean {found}?" if found else f"allowed here: {', '.join(allowed)}"
-    return Problem(INVALID, key, message, fix=fix)
-
-
-def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
-    """What pydantic wanted, in words."""
-    match kind:
-        case "greater_than":
-            return f"a number above {context['gt']:.12g}"
-        case "greater_than_equal":
-            return f"{context['ge']:.12g} or more"
-        case "less_than":
-            return f"a number below {context['lt']:.12g}"
-        case "less_than_equal":
-            return f"{context['le']:.12g} or less"
-        case "finite_number":
-            return "a finite number (not nan, not inf)"
-        case "literal_error":
-            return f"one of {context['expected']}"
-        case "int_type" | "int_from_float":
-            return "a whole number"
-        case "float_type":
-            return "a number"
-        case "bool_type":
-            return "true or false"
-        case "string_type":
-            return "text in quotes"
-        case "list_type" | "too_short":
-            return "a list of names in quotes"
-        case "dict_type" | "model_type":
-            return "a table of key = value lines"
-        case _:
-            return message[:1].lower() + message[1:]

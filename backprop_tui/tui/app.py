@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
@@ -193,12 +194,19 @@ class BackpropApp(Planner):
 def run_app(run: RunFile | None = None, save_to: Path | None = None) -> int:
     """The wizard until the user leaves it; the exit code."""
     app = BackpropApp(run, save_to=save_to)
-    with captured_output(state_folder() / "tui.log"):
+    with captured_output(output_log()):
         app.run()
     return app.exit_code
 
 
-def state_folder() -> Path:
-    """Where the tool keeps what is no run: the log of what libraries print."""
+def output_log() -> Path:
+    """The file for what libraries print: the user's state folder, else the temporary one."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "backprop-tui"
+    folder = Path(home).expanduser() / "backprop-tui"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home
+        folder = Path(tempfile.gettempdir())
+    if not os.access(folder, os.W_OK):
+        folder = Path(tempfile.gettempdir())
+    return folder / f"tui-{os.getuid()}.log"

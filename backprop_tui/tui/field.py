@@ -16,7 +16,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input, Label, Select, Static
 
-from backprop_tui.core.runfile_io import help_for
+from backprop_tui.core.runfile_keys import help_for
 from backprop_tui.core.text import rate
 from backprop_tui.tui.panels.advice import Notes
 from backprop_tui.tui.put import put
@@ -139,6 +139,7 @@ class ChoiceField(Field):
     ) -> None:
         super().__init__(key, label, help=help)
         self.labels = labels
+        self._shown = False  # until then the control holds its first option, not the plan's value
 
     def compose_control(self) -> ComposeResult:
         yield Select[str](
@@ -159,12 +160,19 @@ class ChoiceField(Field):
             self.labels[value] = value
             select.set_options([(name, item) for item, name in self.labels.items()])
         select.value = value
+        self._shown = True
 
     def on_select_changed(self, event: Select.Changed) -> None:
         event.stop()
-        value = event.value
+        value = event.select.value  # the message may be older than what is shown by now
         now = value_at(planner(self).plan, self.key)
-        if now is not None and value != now and value in self.labels and not _same(now, value):
+        if (
+            self._shown
+            and now is not None
+            and value != now
+            and value in self.labels
+            and not _same(now, value)
+        ):
             planner(self).edit(self.key, value)
 
 

@@ -13,7 +13,8 @@ from backprop_tui.core.errors import ConfigError, Problem
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.core.runfile_io import INVALID, change, dump
+from backprop_tui.core.runfile_io import change, dump
+from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.tui.keeper import FactsKeeper, new_plan
 from backprop_tui.tui.probing import output_problems
 from backprop_tui.tui.view import View, look, value_at

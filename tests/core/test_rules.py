@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import backprop_tui.core.rules
-from backprop_tui.core import runfile_io
+from backprop_tui.core import runfile_io, runfile_keys
 from backprop_tui.core.effective import TrainRows, effective, estimated_rows
 from backprop_tui.core.facts import DataFacts, Facts, GpuFacts, GpuProcess, ModelFacts
 from backprop_tui.core.memory import estimate
@@ -599,7 +599,7 @@ def test_it_stands_under_a_key_of_the_run_file(example: Example) -> None:
     assert advice is not None
     changes = advice.fix.changes if advice.fix else ()
     for key in (advice.field, *(key for key, _ in changes)):
-        assert key in (*runfile_io.valid_keys(), "lora")
+        assert key in (*runfile_keys.valid_keys(), "lora")
 
 
 def test_every_rule_has_an_example() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backprop_tui.core import runfile_io
+from backprop_tui.core import runfile_io, runfile_keys
 from backprop_tui.core.errors import ConfigError, InputError, Problem
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
 from tests.core.worlds import PLAN, run_file
@@ -190,8 +190,8 @@ def test_a_refusal_names_the_key_the_value_and_what_is_allowed(
     found = problems(raw)
     assert list(found) == [key]
     assert found[key].message.startswith(f"{key} = {value!r}: must be {allowed}")
-    if key in runfile_io.valid_keys():
-        assert found[key].fix == runfile_io.help_for(key)
+    if key in runfile_keys.valid_keys():
+        assert found[key].fix == runfile_keys.help_for(key)
 
 
 def test_a_refused_knob_has_its_source() -> None:
@@ -534,15 +534,15 @@ def test_a_name_too_long_for_the_disk_is_said(tmp_path: Path) -> None:
 def test_every_key_a_person_writes_has_help() -> None:
     without = [
         key
-        for key in runfile_io.valid_keys()
-        if not key.startswith("provenance.") and not runfile_io.help_for(key)
+        for key in runfile_keys.valid_keys()
+        if not key.startswith("provenance.") and not runfile_keys.help_for(key)
     ]
     assert without == []
 
 
 @pytest.mark.parametrize("key", ["no.such", "data.columns.prompt", "training.no", "no", ""])
 def test_what_is_no_key_has_no_help(key: str) -> None:
-    assert runfile_io.help_for(key) == ""
+    assert runfile_keys.help_for(key) == ""
 
 
 def test_the_keys_are_those_of_a_complete_file() -> None:
@@ -552,11 +552,11 @@ def test_the_keys_are_those_of_a_complete_file() -> None:
         for name, value in written.items()
         for inner in (value if isinstance(value, dict) else ("",))
     }
-    assert dotted <= set(runfile_io.valid_keys())
+    assert dotted <= set(runfile_keys.valid_keys())
 
 
 def test_no_key_could_hold_a_secret() -> None:
     secrets = ("token", "secret", "password", "passwd", "credential", "api", "auth", "login")
     assert [
-        key for key in runfile_io.valid_keys() if any(word in key.lower() for word in secrets)
+        key for key in runfile_keys.valid_keys() if any(word in key.lower() for word in secrets)
     ] == []

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from backprop_tui.cli.run import DEMO
+from backprop_tui.core import runfile_io
 from backprop_tui.core.facts import Facts, GpuFacts, ModelFacts
 from backprop_tui.core.runfile_io import change
 from backprop_tui.tui.field import TextField
@@ -255,3 +257,13 @@ async def test_cached_models_are_offered_with_their_sizes(tmp_path: Path) -> Non
         await it.type("qwen")
         await it.press("down", "enter")
         assert it.app.plan.model.id == "Qwen/Qwen2.5-0.5B"
+
+
+async def test_walking_through_the_steps_changes_nothing() -> None:
+    """A control that shows its first option for a moment must not write it into the plan."""
+    run, _ = runfile_io.read(DEMO, env={})
+    async with wizard(WIDE, run=run) as shown:
+        for step in ("model", "data", "method", "tuning", "review"):
+            await shown.go(step)
+            await shown.settled()
+            assert shown.app.plan == run, step

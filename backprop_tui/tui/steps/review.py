@@ -96,7 +96,7 @@ def row(item: Advice, *, todo: bool) -> Content:
     return Content.assemble(
         heading(item, todo=todo),
         Content.styled(f"  {step_of(item.field)}  ", "$muted"),
-        f"{item.message}  ",
+        f"{item.message}  " if fix else item.message,
         Content.styled(fix, "$text-primary"),
     )
 
