@@ -17,8 +17,7 @@ from backprop_tui.cli.output import show_table
 from backprop_tui.cli.plan import SET_HELP
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
-from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
-from backprop_tui.core.events import Event, Failed, Finished, History
+from backprop_tui.core.events import Event, Failed, History
 from backprop_tui.core.lines import line
 from backprop_tui.core.runfile import RunFile
 
@@ -111,17 +110,12 @@ def headless(
         if ending.log:
             typer.echo(f"  log: {ending.log}", err=True)
         return ending.exit_code
-    return _finished(ending, history)
+    if ending.path:
+        from backprop_tui.core.summary import summary
 
-
-def _finished(ending: Finished, history: History) -> int:
-    from backprop_tui.core.summary import summary
-
-    if not ending.path:
-        return EXIT_INTERRUPTED
-    typer.echo("")
-    show_table(summary(history))
-    return EXIT_STOPPED if ending.stopped else EXIT_OK
+        typer.echo("")
+        show_table(summary(history))
+    return ending.exit_code
 
 
 def print_line(text: str) -> None:

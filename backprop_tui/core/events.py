@@ -12,6 +12,8 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparing:
@@ -126,6 +128,13 @@ class Finished:
     memory_peak: int | None
     path: str  # the folder of the adapter or model; "" when nothing had been learned yet
     replay: str  # the command that repeats the run
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 4 stopped and saved, 130 stopped before there was anything to save."""
+        if not self.stopped:
+            return EXIT_OK
+        return EXIT_STOPPED if self.path else EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

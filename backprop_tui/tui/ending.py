@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Static
 
-from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUN, EXIT_STOPPED
+from backprop_tui.core.errors import EXIT_INTERRUPTED
 from backprop_tui.core.events import Failed, Finished, History
 from backprop_tui.core.reading import read_run
 from backprop_tui.core.summary import summary
@@ -22,11 +22,7 @@ from backprop_tui.tui.signs import SIGNS, is_plain
 
 def exit_code(ended: Finished | Failed | None) -> int:
     """What the program returns after this end."""
-    if ended is None:
-        return EXIT_INTERRUPTED
-    if isinstance(ended, Failed):
-        return EXIT_RUN
-    return EXIT_STOPPED if ended.stopped else EXIT_OK
+    return EXIT_INTERRUPTED if ended is None else ended.exit_code
 
 
 class Question(ModalScreen[bool]):

@@ -10,63 +10,16 @@ import termios
 import time
 from pathlib import Path
 
-import pexpect
-import pyte
 import pytest
 
 from backprop_tui.tui.terminal import captured_output
-
-ROOT = Path(__file__).resolve().parents[2]
-ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
-SHOW_CURSOR = "\x1b[?25h"
-
-
-class Terminal:
-    """A real pseudo-terminal with the program in it, and the picture it shows."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.child = pexpect.spawn(
-            sys.executable,
-            ["-m", "tests.tui.noisy_app", *arguments],
-            cwd=str(ROOT),
-            dimensions=(24, 80),
-            env={**os.environ, "TERM": "xterm-256color", "TEXTUAL_ANIMATIONS": "none"},
-            encoding="utf-8",
-        )
-        self.before = termios.tcgetattr(self.child.child_fd)[3]
-        self.screen = pyte.Screen(80, 24)
-        self.stream = pyte.Stream(self.screen)
-        self.raw = ""
-
-    def read(self) -> bool:
-        """Take in what came; False at the end."""
-        try:
-            chunk = self.child.read_nonblocking(65536, timeout=0.2)
-        except pexpect.TIMEOUT:
-            return True
-        except pexpect.EOF:
-            return False
-        self.raw += chunk
-        # pyte does not know these two answers to terminal queries
-        self.stream.feed(chunk.replace("\x1b[>q", "").replace("\x1b[>4;1m", ""))
-        return True
-
-    def until(self, words: str) -> None:
-        end = time.monotonic() + 30
-        while words not in "\n".join(self.screen.display):
-            assert time.monotonic() < end, f"no {words!r} on\n" + "\n".join(self.screen.display)
-            self.read()
-
-    def finish(self) -> None:
-        end = time.monotonic() + 30
-        while self.read():
-            assert time.monotonic() < end, "the program does not end"
+from tests.tui.terminal import ALTERNATE_SCREEN_OFF, ROOT, SHOW_CURSOR, Terminal
 
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_noise_goes_to_the_log_and_the_terminal_is_restored(tmp_path: Path, crash: bool) -> None:
     log = tmp_path / "runs" / "run.log"
-    terminal = Terminal(str(log), *(["--crash"] if crash else []))
+    terminal = Terminal("tests.tui.noisy_app", str(log), *(["--crash"] if crash else []))
     terminal.until("calm screen")
     terminal.child.send("n")
     terminal.until("calm screen after the noise")
@@ -74,7 +27,7 @@ def test_noise_goes_to_the_log_and_the_terminal_is_restored(tmp_path: Path, cras
     flags = termios.tcgetattr(terminal.child.child_fd)[3]
     assert not flags & termios.ICANON, "the screen should have the terminal in raw mode now"
     terminal.child.send("q")
-    terminal.finish()
+    status = terminal.finish()
     assert "NOISE" not in terminal.raw
     assert ALTERNATE_SCREEN_OFF in terminal.raw
     after = terminal.raw[terminal.raw.rindex(ALTERNATE_SCREEN_OFF) :]
@@ -85,12 +38,11 @@ def test_noise_goes_to_the_log_and_the_terminal_is_restored(tmp_path: Path, cras
     kept = log.read_text()
     for line in ("NOISE-from-C-stdout", "NOISE-from-C-stderr", "NOISE-child", "NOISE-child-err"):
         assert line in kept
-    terminal.child.close()
-    assert terminal.child.exitstatus == 0
+    assert status == 0
 
 
 def test_the_terminal_s_modes_come_back(tmp_path: Path) -> None:
-    terminal = Terminal(str(tmp_path / "run.log"))
+    terminal = Terminal("tests.tui.noisy_app", str(tmp_path / "run.log"))
     terminal.until("calm screen")
     terminal.child.send("q")
     end = time.monotonic() + 30
