@@ -26,6 +26,7 @@ class Terminal:
         size: tuple[int, int] = (24, 80),
         cwd: Path = ROOT,
         seconds: float = 30,
+        env: dict[str, str] | None = None,
     ) -> None:
         self.seconds = seconds  # the longest wait for words or for the end
         self.child = pexpect.spawn(
@@ -35,6 +36,7 @@ class Terminal:
             dimensions=size,
             env={
                 **os.environ,
+                **(env or {}),
                 "TERM": "xterm-256color",
                 "TEXTUAL_ANIMATIONS": "none",
                 "PYTHONPATH": str(ROOT),

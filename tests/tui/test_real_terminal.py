@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nvml import build_stub
 from tests.tui.terminal import ALTERNATE_SCREEN_OFF, SHOW_CURSOR, Terminal
 
 NEXT, START, QUIT, INTERRUPT, STOP = "\x0e", "\x1b[20~", "\x11", "\x03", "\x1bOS"  # f4
@@ -41,6 +42,22 @@ def test_from_the_first_step_to_the_summary(tmp_path: Path, size: tuple[int, int
     assert terminal.finish() == 0
     restored(terminal)
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [("two", ("RTX 4060 Ti", "RTX 2080 Ti")), ("busy9", ("9.0 GB",)), ("none", ("no card",))],
+)
+def test_machine_step_shows_what_nvml_says(
+    variant: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    environment = build_stub(tmp_path, variant)
+    terminal = Terminal("backprop_tui", size=(36, 120), cwd=tmp_path, env=environment)
+    for text in words:
+        terminal.until(text)
+    terminal.send(QUIT)
+    assert terminal.finish() == 0
+    restored(terminal)
 
 
 def test_ctrl_c_in_the_wizard(tmp_path: Path) -> None:
