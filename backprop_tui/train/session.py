@@ -82,6 +82,10 @@ class Session:
             raise StoppedEarly
         self.emit(Preparing(t=self.clock(), stage=text))
 
+    def warn(self, message: str, *, code: str, source: str = "") -> None:
+        """Something the user should know; the run goes on."""
+        self.emit(Warned(t=self.clock(), code=code, message=message, source=source))
+
     def run_to_end(self) -> Finished:
         """The order of a run: judge, make the folder, encode, load, train, save."""
         self.stage("reading the data and judging the plan")
@@ -162,26 +166,13 @@ class Session:
         refuse(found, "run file")
         for item in advice:
             if item.level == "warning":
-                self.emit(
-                    Warned(t=self.clock(), code=item.code, message=item.message, source=item.source)
-                )
+                self.warn(item.message, code=item.code, source=item.source)
+        limit = f"(max_length {found.plan.max_length:,})"
         for reason, n in lost.items():
-            self.emit(
-                Warned(
-                    t=self.clock(),
-                    code="rows-dropped-by-length",
-                    message=f"{plural(n, 'row')} will not be trained: {reason} "
-                    f"(max_length {found.plan.max_length:,}).",
-                )
-            )
+            message = f"{plural(n, 'row')} will not be trained: {reason} {limit}."
+            self.warn(message, code="rows-dropped-by-length")
         for reason, n in (train_rows.cut + heldout_rows.cut).items():
-            self.emit(
-                Warned(
-                    t=self.clock(),
-                    code="rows-cut",
-                    message=f"{plural(n, 'row')}: {reason} (max_length {found.plan.max_length:,}).",
-                )
-            )
+            self.warn(f"{plural(n, 'row')}: {reason} {limit}.", code="rows-cut")
         return train_rows, heldout_rows, found
 
     def record(self, found: Survey, chat_template: str, train: Encoding, heldout: Encoding) -> None:
@@ -213,13 +204,7 @@ class Session:
                 code="REPLAY_DRIFT",
             )
         for difference in differences:
-            self.emit(
-                Warned(
-                    t=self.clock(),
-                    code="replay-drift",
-                    message=f"Differs from the recorded run: {difference}.",
-                )
-            )
+            self.warn(f"Differs from the recorded run: {difference}.", code="replay-drift")
 
     def callback(self, heldout_rows: int) -> Any:
         """The bridge from trainer to events, and the sampler of the card beside it."""
