@@ -1,18 +1,13 @@
-"""method -> trainer. The one file that knows TRL.
+"""A plan and its token ids -> a trainer: arguments, columns, and what every method shares.
 
-Rows arrive as token ids (`batches.py`), so TRL neither renders templates nor cuts. What
-its trainers would do wrong with them is overridden here and watched by tests/train:
-- ORPO and CPO add a BOS and a second EOS, and a prompt that fills max_length turns the
-  adapter into NaN: `tokenize_row` returns our ids instead.
-- KTO and SFT cast the adapter of a quantised model to bf16, where small steps are rounded
-  away: `float32_adapter` undoes it.
-- KTO reads rows in file order: ours arrive shuffled, with both labels mixed.
-- A non-finite loss is logged as 0.0: the filter is switched off.
+TRL itself is known only to `trl_trainers.py`. Shared here:
+- The adapter of a quantised model is cast to bf16 by some trainers, where small steps are
+  rounded away: `float32_adapter` undoes it.
+- A non-finite loss is logged as 0.0 by default: the filter is switched off.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,6 @@ from typing import Any
 from backprop_tui.core.effective import Effective
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.batches import IGNORE, EncodedChat, EncodedLabelled, EncodedPair
-from backprop_tui.train.model import lora_config
 
 OPTIMIZERS = {
     "adamw": "adamw_torch",
@@ -46,6 +40,8 @@ class TrainerInput:
 
 def build_trainer(given: TrainerInput) -> Any:
     """The transformers.Trainer for the run's method, its adapter in float32."""
+    from backprop_tui.train.trl_trainers import BUILDERS  # imports TRL: seconds
+
     trainer = BUILDERS[given.run.method](given)
     _remove_printing(trainer)
     _count_tokens(trainer, given.callback)
@@ -62,123 +58,7 @@ def float32_adapter(model: Any) -> None:
             parameter.data = parameter.data.to(torch.float32)
 
 
-def _orpo(given: TrainerInput) -> Any:
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-    assert given.run.orpo is not None
-    arguments = ORPOConfig(
-        **_common(given), beta=given.run.orpo.beta, disable_dropout=_no_dropout(given.run)
-    )
-    return _paired_trainer(ORPOTrainer, given, arguments)
-
-
-def _simpo(given: TrainerInput) -> Any:
-    from trl.experimental.cpo import CPOConfig, CPOTrainer
-
-    assert given.run.simpo is not None
-    arguments = CPOConfig(
-        **_common(given),
-        loss_type="simpo",
-        cpo_alpha=0.0,  # above 0 it adds an imitation term, which is not SimPO
-        beta=given.run.simpo.beta,
-        simpo_gamma=given.run.simpo.gamma,
-        disable_dropout=_no_dropout(given.run),
-    )
-    return _paired_trainer(CPOTrainer, given, arguments)
-
-
-def _paired_trainer(base: Any, given: TrainerInput, arguments: Any) -> Any:
-    """ORPO or CPO on our token ids."""
-    from peft import get_peft_model
-    from transformers import set_seed
-
-    class PairedTrainer(base):  # type: ignore[misc]
-        def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-            return {}  # the ids are already in the row
-
-        def store_metrics(self, metrics: dict[str, float], train_eval: str = "train") -> None:
-            for key, value in metrics.items():
-                self._stored_metrics[train_eval][key].append((value, self._batch_rows))
-
-        def get_batch_loss_metrics(self, model: Any, batch: Any, train_eval: str = "train") -> Any:
-            self._batch_rows = len(batch["chosen_labels"])
-            return super().get_batch_loss_metrics(model, batch, train_eval)
-
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            # Weighted by rows: TRL averages batches, and the last one may be smaller.
-            side = "train" if "loss" in logs else "eval"
-            for key, pairs in self._stored_metrics[side].items():
-                rows = sum(n for _, n in pairs)
-                logs[key] = sum(value * n for value, n in pairs) / rows
-            self._stored_metrics[side] = defaultdict(list)
-            super(base, self).log(logs, start_time)
-
-    model = given.model
-    config = lora_config(given.run)
-    if config is not None:
-        set_seed(given.run.training.seed)  # the adapter's first values are random
-        model = get_peft_model(model, config)
-    if given.run.training.checkpointing:
-        model.enable_input_require_grads()
-    return PairedTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=_dataset([_pair_columns(row) for row in given.train]),
-        eval_dataset=_dataset([_pair_columns(row) for row in given.heldout]),
-        processing_class=given.tokenizer,
-        callbacks=[given.callback],
-    )
-
-
-def _kto(given: TrainerInput) -> Any:
-    from trl import KTOConfig, KTOTrainer
-
-    assert given.run.kto is not None
-    balance = given.plan.balance
-
-    class UnpairedTrainer(KTOTrainer):  # type: ignore[misc]
-        def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
-            return dataset  # tokenised, guarded and matched with KL completions already
-
-    arguments = KTOConfig(
-        **_common(given),
-        beta=given.run.kto.beta,
-        desirable_weight=balance.desirable_weight if balance else given.run.kto.desirable_weight,
-        undesirable_weight=(
-            balance.undesirable_weight if balance else given.run.kto.undesirable_weight
-        ),
-        disable_dropout=_no_dropout(given.run),
-    )
-    return UnpairedTrainer(
-        model=given.model,
-        args=arguments,
-        train_dataset=_dataset(_labelled_columns(given.train)),
-        eval_dataset=_dataset(_labelled_columns(given.heldout)),
-        processing_class=given.tokenizer,
-        peft_config=lora_config(given.run),
-        callbacks=[given.callback],
-    )
-
-
-def _sft(given: TrainerInput) -> Any:
-    from trl import SFTConfig, SFTTrainer
-
-    arguments = SFTConfig(**_common(given), packing=False)
-    return SFTTrainer(
-        model=given.model,
-        args=arguments,
-        train_dataset=_dataset([_chat_columns(row) for row in given.train]),
-        eval_dataset=_dataset([_chat_columns(row) for row in given.heldout]),
-        processing_class=given.tokenizer,
-        peft_config=lora_config(given.run),
-        callbacks=[given.callback],
-    )
-
-
-BUILDERS = {"sft": _sft, "orpo": _orpo, "simpo": _simpo, "kto": _kto}
-
-
-def _common(given: TrainerInput) -> dict[str, Any]:
+def common_arguments(given: TrainerInput) -> dict[str, Any]:
     """Training arguments every method shares."""
     run, plan = given.run, given.plan
     training = run.training
@@ -229,19 +109,14 @@ def _needs_fp16(plan: Effective) -> bool:
     return not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _no_dropout(run: RunFile) -> bool:
-    """TRL would switch off the adapter's own dropout as well."""
-    return run.lora is None or run.lora.dropout == 0
-
-
-def _dataset(rows: list[dict[str, Any]]) -> Any:
+def dataset(rows: list[dict[str, Any]]) -> Any:
     """A datasets.Dataset held in memory; None when there are no rows."""
     from datasets import Dataset
 
     return Dataset.from_list(rows) if rows else None
 
 
-def _pair_columns(row: EncodedPair) -> dict[str, Any]:
+def pair_columns(row: EncodedPair) -> dict[str, Any]:
     columns: dict[str, Any] = {"prompt": "", "chosen": "", "rejected": ""}
     columns["prompt_input_ids"] = row.prompt
     columns["prompt_attention_mask"] = [1] * len(row.prompt)
@@ -253,7 +128,7 @@ def _pair_columns(row: EncodedPair) -> dict[str, Any]:
     return columns
 
 
-def _labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:
+def labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:
     """Each row carries the previous row's answer as its mismatched one, for the KL estimate.
 
     Inside a batch the mismatched answers are then the batch's own, shifted by one
@@ -270,7 +145,7 @@ def _labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:
     ]
 
 
-def _chat_columns(row: EncodedChat) -> dict[str, Any]:
+def chat_columns(row: EncodedChat) -> dict[str, Any]:
     return {"input_ids": row.input_ids, "labels": row.labels}
 
 
