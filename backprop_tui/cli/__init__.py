@@ -59,10 +59,6 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain again at exit.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence
         from backprop_tui.core.paths import user_log
         from backprop_tui.train.logs import append_traceback

@@ -80,7 +80,7 @@ def data_command(
         if not found.path or not tokenizer.is_file():
             typer.echo(f"{model}: no local tokenizer.json, lengths in words only", err=True)
         else:
-            facts = with_tokens(facts, loaded, tokenizer)
+            facts = with_tokens(facts, loaded, tokenizer, seed=seed)
     advice = recommend(Facts(data=facts))
     if as_json:
         show_json({**to_json(facts), "recommendation": recommendation_json(advice)})
@@ -110,7 +110,8 @@ def _show_data(facts: DataFacts, advice: Recommendation) -> None:
         where = f" (row {', '.join(first)}{'…' if n > len(first) else ''})" if first else ""
         rows.append(("dropped", f"{count(n)} {reason}{where}"))
     rows += [(f"{name} words", _lengths(value)) for name, value in facts.words.items()]
-    rows += [(f"{name} tokens", _lengths(value)) for name, value in (facts.tokens or {}).items()]
+    for name, value in (facts.tokens or {}).items():
+        rows.append((f"{'whole row' if name == 'row' else name} tokens", _lengths(value)))
     if facts.length_bias:
         bias = facts.length_bias
         rows.append(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from backprop_tui.cli.facts import JSON_HELP
 from backprop_tui.cli.output import show_advice, show_error, show_json, show_table
 from backprop_tui.core import runfile_io
+from backprop_tui.core.effective import effective
 from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError
 from backprop_tui.core.facts import Facts
+from backprop_tui.core.memory import estimate
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import recommend
-from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.core.text import count, rate
+
+if TYPE_CHECKING:
+    from backprop_tui.probe.survey import Survey
 
 SET_HELP = "Override a key of the run file: section.key=value. Repeatable."
 
@@ -31,7 +36,7 @@ def init_command(
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write a run file without the wizard."""
-    from backprop_tui.probe.survey import survey
+    from backprop_tui.probe.survey import as_problems, survey
 
     if method != "auto" and method not in METHODS:
         raise InputError(
@@ -45,33 +50,73 @@ def init_command(
             hint="choose another name with -o, or --force to replace it",
             code="RUNFILE_EXISTS",
         )
-    start = runfile_io.parse(
-        {
-            "method": "orpo" if method == "auto" else method,
-            "model": {"id": model},
-            "data": {"path": data},
-            "lora": {},
-        }
-    )
-    found = survey(start)
-    if method == "auto":
-        advice = recommend(found.facts)
+    named: dict[str, Any] = {"method": method, "model": {"id": model}, "data": {"path": data}}
+    run, recommended = _first(named, sets)
+    found = survey(run)
+    if recommended:
+        advice = recommend(found.facts, _headroom(run, found))
         if advice.method is None:
             raise InputError(
-                f"{data}: no method fits: " + " ".join(reason.text for reason in advice.reasons),
+                f"{run.data.path}: no method fits: "
+                + " ".join(reason.text for reason in advice.reasons),
                 hint=f"--method {advice.runner_up}, if {advice.runner_up_when}"
                 if advice.runner_up
                 else "",
                 code="data-no-method",
             )
-        start = runfile_io.change(start, {"method": advice.method})
+        named["method"] = advice.method
         for reason in advice.reasons:
             typer.echo(f"{advice.method}: {reason.text}", err=True)
-    run = _with_sets(runfile_io.change(start, _fitted(start, found.facts)), sets)
+    run = _planned(named, sets, _fitted(run, found.facts))[0]
+    advice_on_it = survey(run).advice
+    # A model's own code is trusted at each start, not when the file is written.
+    blocking = [
+        item
+        for item in advice_on_it
+        if item.level == "problem" and item.code != "model-remote-code"
+    ]
+    if blocking:
+        raise ConfigError(f"{output} is not written", as_problems(blocking))
     runfile_io.write(run, output, overwrite=force)
     typer.echo(f"wrote {output.resolve()}", err=True)
-    show_advice(survey(run).advice, err=True)
+    show_advice(advice_on_it, err=True)
     typer.echo(f"next: backprop-tui run {output}", err=True)
+
+
+def _first(named: dict[str, Any], sets: list[str]) -> tuple[RunFile, bool]:
+    """The plan the world is read for, and whether its method is still to be recommended.
+
+    Until it is, what is set in a method's own table has to wait.
+    """
+    if named["method"] != "auto":
+        return _planned(named, sets)[0], False
+    named["method"] = "orpo"
+    own = tuple(f"{name}." for name in METHOD_SECTIONS)
+    run, overrides = _planned(named, [item for item in sets if not item.strip().startswith(own)])
+    if "method" not in overrides:
+        return run, True
+    return _planned(named, sets)[0], False
+
+
+def _planned(
+    named: dict[str, Any], sets: list[str], fitted: dict[str, Any] | None = None
+) -> tuple[RunFile, dict[str, str]]:
+    """A run file of what was named, the defaults that were fitted, and --set over both."""
+    raw = {**named, "model": {**named["model"]}, "data": {**named["data"]}, "lora": {}}
+    for key, value in (fitted or {}).items():
+        section, _, name = key.partition(".")
+        raw.setdefault(section, {})[name] = value
+    return runfile_io.overridden(raw, Path("run file"), sets, {})
+
+
+def _headroom(run: RunFile, found: Survey) -> float | None:
+    """Share of the memory that the plan leaves free, fitted as it will be written."""
+    import psutil
+
+    run = runfile_io.change(run, _fitted(run, found.facts))
+    plan = effective(run, found.facts, found.counts)
+    memory = estimate(run, found.facts, plan, psutil.virtual_memory().available)
+    return memory.headroom if memory else None
 
 
 def _fitted(run: RunFile, facts: Facts) -> dict[str, Any]:
@@ -83,16 +128,6 @@ def _fitted(run: RunFile, facts: Facts) -> dict[str, Any]:
     if facts.gpu_card is None:
         changes["training.checkpointing"] = False  # it trades time for memory a CPU has
     return changes
-
-
-def _with_sets(run: RunFile, sets: list[str]) -> RunFile:
-    changes = {}
-    for item in sets:
-        key, sign, text = item.partition("=")
-        if not sign:
-            raise InputError(f"--set {item}: expected section.key=value", code=INVALID)
-        changes[key.strip()] = runfile_io.parse_value(text)
-    return runfile_io.change(run, changes) if changes else run
 
 
 def check_command(
@@ -162,7 +197,7 @@ def check_command(
             [
                 ("run file", str(path.resolve())),
                 ("method", run.method),
-                ("rows", f"{count(counts.train)} to train, {count(counts.heldout)} held out"),
+                ("rows", _rows(found)),
                 ("rate", f"{rate(plan.learning_rate)} ({plan.rate.reason})"),
                 ("batch", f"{plan.batch_size} x {plan.accumulation}, {count(plan.steps)} steps"),
                 ("machine", f"{plan.device}, {plan.precision}, {plan.optimizer}"),
@@ -175,6 +210,15 @@ def check_command(
             typer.echo("no problems, no warnings")
     if by_level["problem"]:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _rows(found: Survey) -> str:
+    """Counts of the split. What is too long by itself is only known once it is tokenised."""
+    counts = found.counts
+    words = f"{count(counts.train)} to train, {count(counts.heldout)} held out"
+    if any(item.code == "data-over-long" for item in found.advice):
+        return f"up to {words}, less those that are too long"
+    return words
 
 
 def _output(run: RunFile) -> Path:

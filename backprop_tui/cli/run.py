@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from backprop_tui.core.lines import line
 from backprop_tui.core.runfile import RunFile
 
 DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TRUST_HELP = "Run code the model brings along. Read that code first; asked for each time."
 
 
@@ -84,13 +85,13 @@ def headless(
     """Train in this thread and print plain lines; returns the exit code."""
     from backprop_tui.train.runner import train
 
-    control, history = Control(), History()
+    control, history, printer = Control(), History(), Printer()
 
     def emit(event: Event) -> None:
         history.add(event)
         text = line(event)
         if text is not None and not isinstance(event, Failed):
-            print_line(text)
+            printer(text)
 
     with _signals(control):
         ending = train(
@@ -100,7 +101,6 @@ def headless(
             overrides=overrides,
             strict=strict,
             trust_remote_code=trust_remote_code,
-            command=" ".join(["backprop-tui", *sys.argv[1:]]),
         )
     if isinstance(ending, Failed):
         for sentence in ending.message.splitlines():
@@ -110,32 +110,50 @@ def headless(
         if ending.log:
             typer.echo(f"  log: {ending.log}", err=True)
         return ending.exit_code
-    if ending.path:
+    if ending.path and printer.read:
         from backprop_tui.core.summary import summary
 
-        typer.echo("")
+        printer("")
         show_table(summary(history))
     return ending.exit_code
 
 
-def print_line(text: str) -> None:
-    """One flushed line, so that a pipe or a log file follows along."""
-    typer.echo(text)
-    sys.stdout.flush()
+class Printer:
+    """Prints lines until nobody reads them any more; the training goes on without."""
+
+    def __init__(self) -> None:
+        self.read = True
+
+    def __call__(self, text: str) -> None:
+        """One flushed line, so that a pipe or a log file follows along."""
+        if not self.read:
+            return
+        try:
+            print(text, flush=True)  # noqa: T201 - this is where results are printed
+        except OSError:  # the pipe was closed, or the terminal is gone
+            self.read = False
+            silence()
+
+
+def silence() -> None:
+    """Send further output nowhere, so that Python's own flush at exit cannot fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @contextmanager
 def _signals(control: Control) -> Iterator[None]:
-    """First ctrl+c or SIGTERM: stop after this step and save. Second ctrl+c: quit now."""
+    """First ctrl+c, SIGTERM or a lost terminal: stop after this step and save. Second ctrl+c:
+    quit now."""
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if control.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
         control.stop()
-        # os.write: print is not safe inside a signal handler.
-        os.write(2, b"stopping after this step and saving; ctrl+c again quits at once\n")
+        with suppress(OSError):  # the terminal may be gone
+            # os.write: print is not safe inside a signal handler.
+            os.write(2, b"stopping after this step and saving; ctrl+c again quits at once\n")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPPING}
     try:
         yield
     finally:

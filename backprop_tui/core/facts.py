@@ -134,7 +134,8 @@ class DataFacts:
     words: dict[str, Quantiles] = field(
         default_factory=dict
     )  # by prompt/chosen/rejected/completion
-    tokens: dict[str, Quantiles] | None = None  # the same, once a model is known
+    # The same once a model is known, and "row": prompt and longest answer together.
+    tokens: dict[str, Quantiles] | None = None
     length_bias: LengthBias | None = None
     labels: dict[bool, int] | None = None  # kept rows by label, over the whole file
     duplicate_rows: int = 0

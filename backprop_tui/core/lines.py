@@ -28,8 +28,8 @@ def line(event: Event) -> str | None:
                 f"training {event.model} with {event.method} on {event.device}: "
                 f"{plural(event.train_rows, 'row')}, {count(event.heldout_rows)} held out, "
                 f"{plural(event.steps, 'step')}, rate {rate(event.learning_rate)}, "
-                f"{parameters(event.trainable)} of {parameters(event.parameters)} "
-                "parameters trained"
+                f"{parameters(event.trainable)} parameters trained, "
+                f"{parameters(event.parameters)} in the model"
             )
         case Step():
             return _step(event) if _is_printed(event) else None

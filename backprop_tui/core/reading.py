@@ -16,6 +16,7 @@ WINDOW = 10  # steps averaged at either end of the run
 EARLY = 5  # steps with figures before anything is said about them
 EXPLODING = 100.0  # gradient norm
 CHANCE_BAND = 0.05  # accuracy within this of one half is chance
+NOTHING_SAVED = "Stopped before the first step; nothing to save"
 HIGH_ACCURACY = 0.95  # above it a flat accuracy is success, not a warning
 MEMORISING = 1.05  # held-out loss over its best by this factor while train loss falls
 
@@ -28,7 +29,8 @@ def figure(value: float | None, *, signed: bool = False) -> str:
         return "not a number"
     sign, magnitude = "+" if signed else "", abs(value)
     if magnitude >= 1e5 or 0 < magnitude < 1e-3:
-        return f"{value:{sign}.1e}"
+        # Margins are compared with each other: the same decimals for small ones, no exponents.
+        return f"{value:+.3f}" if signed and magnitude < 1 else f"{value:{sign}.1e}"
     if 0 < magnitude < 0.1:
         return f"{value:{sign}.2g}"
     return f"{value:{sign}.{0 if magnitude >= 100 else 2}f}"
@@ -38,6 +40,9 @@ def read_run(history: History) -> str:
     """One sentence that says how the run is going, with its figures."""
     if isinstance(history.ended, Failed):
         return f"The run failed: {history.ended.message}"
+    ended = history.ended
+    if isinstance(ended, Finished) and ended.stopped and not ended.path:
+        return f"{NOTHING_SAVED}."
     if not history.steps:
         return f"Preparing: {history.stage}." if history.stage else "Preparing."
     sentence = _trouble(history.steps[-1]) or _progress(history)
@@ -64,7 +69,7 @@ def _progress(history: History) -> str:
 
 def _sft(history: History) -> str:
     first, last, found = _ends(history.steps, lambda step: step.loss)
-    words = f"loss {figure(first)} → {figure(last)}"
+    words = f"loss ({_mean(found)}) {figure(first)} → {figure(last)}"
     if found < EARLY:
         return f"First steps: {words}. Too early to tell."
     heldout = [item.loss for item in history.evaluations]
@@ -84,7 +89,7 @@ def _preference(history: History, method: str) -> str:
         start = METHODS[method].loss_at_start if method in METHODS else ""
         expected = f" ({method} starts at {start})" if start else ""
         return f"First steps: loss {loss}{expected}. Too early to tell."
-    train = f"margin {figure(first, signed=True)} → {figure(last, signed=True)}"
+    train = f"margin ({_mean(found)}) {figure(first, signed=True)} → {figure(last, signed=True)}"
     measured = [item for item in history.evaluations if item.margin is not None]
     alarm = _falling(history, train)
     if alarm:
@@ -137,8 +142,17 @@ def _ends(steps: Sequence[Step], value: Callable[[Step], float | None]) -> tuple
     found = len(head)
     if not found:
         return 0.0, 0.0, 0
-    width = max(1, min(WINDOW, found // 2))
+    width = _width(found)
     return sum(head[:width]) / width, sum(tail[:width]) / width, found
+
+
+def _width(found: int) -> int:
+    return max(1, min(WINDOW, found // 2))
+
+
+def _mean(found: int) -> str:
+    """What the figures at both ends are, so that they do not seem to contradict the charts."""
+    return f"mean of {_width(found)}"
 
 
 def _some(steps: Iterable[Step], value: Callable[[Step], float | None], enough: int) -> list[float]:

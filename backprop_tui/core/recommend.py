@@ -57,7 +57,7 @@ def recommend(facts: Facts, headroom: float | None = None) -> Recommendation:
         )
     if data.shape == "unpaired":
         return _unpaired(data)
-    return _paired(data, headroom)
+    return _paired(facts, data, headroom)
 
 
 def _unpaired(data: DataFacts) -> Recommendation:
@@ -87,12 +87,65 @@ def _unpaired(data: DataFacts) -> Recommendation:
     return Recommendation("kto", (*reasons, *_few(data)))
 
 
-def _paired(data: DataFacts, headroom: float | None) -> Recommendation:
+def _paired(facts: Facts, data: DataFacts, headroom: float | None) -> Recommendation:
+    for_simpo = _for_simpo(facts, data, headroom)
+    model = facts.model
+    base = model is not None and not model.chat_template
+    if for_simpo and not base:
+        return Recommendation(
+            "simpo",
+            (*for_simpo, *_few(data)),
+            runner_up="orpo",
+            runner_up_when="the base model never saw supervised fine-tuning: "
+            "ORPO imitates and prefers at once",
+        )
+    reasons = [
+        Reason(
+            f"{plural(data.kept, 'pair')}: ORPO carries the imitation term itself, so it needs no "
+            "SFT stage before it, and it is gentle on the model.",
+            ORPO_PAPER,
+        )
+    ]
+    if base and model is not None:
+        reasons.insert(
+            0,
+            Reason(
+                f"{model.name} has no chat template of its own, so it is most likely a base model "
+                "that never saw instructions: before simpo, supervised fine-tuning (sft) should "
+                "come first.",
+                SIMPO_PAPER,
+            ),
+        )
     bias = data.length_bias
-    separated = _length_separates(data)
-    tight = headroom is not None and headroom < TIGHT_HEADROOM
+    if bias and not _length_separates(data):
+        unequal = bias.chosen_longer + bias.chosen_shorter
+        reasons.append(
+            Reason(
+                f"Length does not tell the sides apart: chosen is longer in "
+                f"{count(bias.chosen_longer)} and shorter in {count(bias.chosen_shorter)} of "
+                f"{count(unequal)} unequal pairs (sign test p {_p(bias.p_value)}).",
+                SIMPO_PAPER,
+            )
+        )
+    if base:
+        when = " ".join(
+            ["supervised fine-tuning has come first.", *(reason.text for reason in for_simpo)]
+        )
+    else:
+        when = "the model is already instruction-tuned and memory is tight"
+    return Recommendation(
+        "orpo",
+        (*reasons, *_few(data)),
+        runner_up="simpo",
+        runner_up_when=when.removesuffix("."),
+    )
+
+
+def _for_simpo(facts: Facts, data: DataFacts, headroom: float | None) -> list[Reason]:
+    """What in the data and on the machine speaks for simpo."""
+    bias = data.length_bias
     reasons: list[Reason] = []
-    if separated and bias:
+    if bias and _length_separates(data):
         side = "longer" if bias.chosen_longer > bias.chosen_shorter else "shorter"
         n = max(bias.chosen_longer, bias.chosen_shorter)
         unequal = bias.chosen_longer + bias.chosen_shorter
@@ -104,11 +157,12 @@ def _paired(data: DataFacts, headroom: float | None) -> Recommendation:
                 SIMPO_PAPER,
             )
         )
-    if tight and headroom is not None:
+    if headroom is not None and headroom < TIGHT_HEADROOM:
+        place = "memory" if facts.gpu is not None and facts.gpu_card is None else "card"
         left = (
-            f"leaves {percent(headroom)} of the card"
+            f"leaves {percent(headroom)} of the {place}"
             if headroom >= 0
-            else f"needs {percent(-headroom)} of the card more than is free"
+            else f"needs {percent(-headroom)} of the {place} more than is free"
         )
         reasons.append(
             Reason(
@@ -117,37 +171,7 @@ def _paired(data: DataFacts, headroom: float | None) -> Recommendation:
                 SIMPO_PAPER,
             )
         )
-    if reasons:
-        return Recommendation(
-            "simpo",
-            (*reasons, *_few(data)),
-            runner_up="orpo",
-            runner_up_when="the base model never saw supervised fine-tuning: "
-            "ORPO imitates and prefers at once",
-        )
-    reasons.append(
-        Reason(
-            f"{plural(data.kept, 'pair')} and no stage of imitation before: ORPO carries the "
-            "imitation term itself and is gentle on the model.",
-            ORPO_PAPER,
-        )
-    )
-    if bias:
-        unequal = bias.chosen_longer + bias.chosen_shorter
-        reasons.append(
-            Reason(
-                f"Length does not tell the sides apart: chosen is longer in "
-                f"{count(bias.chosen_longer)} and shorter in {count(bias.chosen_shorter)} of "
-                f"{count(unequal)} unequal pairs (sign test p {_p(bias.p_value)}).",
-                SIMPO_PAPER,
-            )
-        )
-    return Recommendation(
-        "orpo",
-        (*reasons, *_few(data)),
-        runner_up="simpo",
-        runner_up_when="the model is already instruction-tuned and memory is tight",
-    )
+    return reasons
 
 
 def _length_separates(data: DataFacts) -> bool:

@@ -161,7 +161,6 @@ class ProvenanceSection(Section):
     """What the run was made with. Written by the tool at the start of a run."""
 
     started: str = Field("", description="When the run began.")
-    command: str = Field("", description="The command that started it.")
     python: str = Field("", description="Version of Python.")
     platform: str = Field("", description="Operating system and processor.")
     device: str = Field("", description="The card by name, or the CPU.")

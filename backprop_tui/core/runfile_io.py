@@ -32,10 +32,16 @@ def read(
 
     Raises InputError when the file cannot be read, ConfigError with every problem otherwise.
     """
-    raw = _read_toml(path)
+    return overridden(_read_toml(path), path, sets, os.environ if env is None else env)
+
+
+def overridden(
+    raw: dict[str, Any], path: Path, sets: Sequence[str], env: Mapping[str, str]
+) -> tuple[RunFile, dict[str, str]]:
+    """The same, from TOML values at hand; they are changed."""
     overrides: dict[str, str] = {}
     try:
-        _override(raw, overrides, path, sets, os.environ if env is None else env)
+        _override(raw, overrides, path, sets, env)
         return parse(raw, str(path)), overrides
     except ConfigError as error:
         # The person looks for the mistake in the file unless told that it is elsewhere.

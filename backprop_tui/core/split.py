@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from .rows import Labelled, Row, prompt_of, text_of
+from .rows import Chat, Labelled, Pair, Row, prompt_of, text_of
 
 Group = list[int]  # indexes of the rows that share one prompt
 
@@ -18,7 +18,8 @@ def split(rows: Sequence[Row], heldout: float, seed: int) -> tuple[list[Row], li
     as close to round(len(rows) * heldout) as whole prompts allow, and of Labelled rows the
     same share of each label is taken, as far as the prompts allow. With heldout above 0 and
     two distinct prompts neither side is empty; with one prompt all rows train.
-    A row without a prompt is a group of its own. ValueError: heldout outside 0 <= x < 1.
+    Rows without a prompt go together when all they say is equal.
+    ValueError: heldout outside 0 <= x < 1.
     """
     if not 0 <= heldout < 1:
         raise ValueError(f"heldout must be at least 0 and under 1, not {heldout}")
@@ -41,12 +42,19 @@ def _digest(seed: int, *parts: str) -> bytes:
 
 
 def _groups(rows: Sequence[Row], seed: int) -> list[Group]:
-    """Rows by prompt, in an order that only the seed and the prompts decide."""
-    by_prompt: dict[tuple[str, str], Group] = defaultdict(list)
+    """Rows by prompt, in an order that only the seed and the rows' texts decide."""
+    by_prompt: dict[tuple[str, ...], Group] = defaultdict(list)
     for index, row in enumerate(rows):
         prompt = text_of(prompt_of(row)).strip()
-        by_prompt[("prompt", prompt) if prompt else ("row", str(index))].append(index)
+        by_prompt[("prompt", prompt) if prompt else ("row", *_answers(row))].append(index)
     return [by_prompt[key] for key in sorted(by_prompt, key=lambda key: _digest(seed, *key))]
+
+
+def _answers(row: Row) -> tuple[str, ...]:
+    """What a row without a prompt says. Its label is left out: one text stays on one side."""
+    if isinstance(row, Pair):
+        return text_of(row.chosen), text_of(row.rejected)
+    return (text_of(row.messages if isinstance(row, Chat) else row.completion),)
 
 
 def _counts_by_size(sizes: Counter[int], target: int, heldout: float) -> Counter[int]:

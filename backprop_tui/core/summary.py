@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import PurePath
 
 from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
 from backprop_tui.core.reading import figure
@@ -107,7 +108,9 @@ def _speed(steps: Sequence[Step]) -> float | None:
 def _kept(history: History) -> list[Fact]:
     ended = history.ended
     if isinstance(ended, Finished):
-        return [("Adapter", ended.path), ("Run it again", ended.replay)]
+        whole = PurePath(ended.path).name == "model"  # every weight was trained
+        kept = [("Model" if whole else "Adapter", ended.path)] if ended.path else []
+        return [*kept, *([("Run it again", ended.replay)] if ended.replay else [])]
     if isinstance(ended, Failed):
         saved = [("Last saved", history.saved[-1].path)] if history.saved else []
         return [*saved, ("Log", ended.log)]

@@ -114,8 +114,13 @@ class Encoder:
         the prompt alone: tokens that merge across the border belong to the answer, and a
         template that renders an answered prompt differently is still split correctly.
         """
-        alone = self._ids(self._render(prompt, opening=True))
-        wholes = [self._ids(self._render(prompt + answer)) for answer in answers]
+        texts = [self._render(prompt + answer) for answer in answers]
+        if prompt:
+            opening = self._render(prompt, opening=True)
+        else:  # nothing to render alone: what the template writes before the answer's words
+            opening = texts[0].partition(answers[0][0].content)[0]
+        alone = self._ids(opening)
+        wholes = [self._ids(text) for text in texts]
         shared = min(_shared_length(alone, whole) for whole in wholes)
         sides = tuple(self._up_to_eos(whole[shared:]) for whole in wholes)
         if not all(sides):
@@ -220,7 +225,8 @@ class Encoder:
             text: str = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=opening
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ValueError, TypeError, ArithmeticError) as error:
+            # The template is the model's own program; whatever it trips over, it refused.
             raise _Untrainable(TEMPLATE_FAILED) from error
         return text
 

@@ -22,8 +22,15 @@ def use_device(run: RunFile, plan: Effective, model: ModelFacts) -> None:
     import torch
 
     if plan.device == "cuda":
-        # Read by CUDA at its first use, which has not happened yet.
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(run.machine.card)
+        card = str(run.machine.card)
+        # Read once, at CUDA's first use in this process; a later change would be ignored.
+        if torch.cuda.is_initialized() and os.environ.get("CUDA_VISIBLE_DEVICES") != card:  # type: ignore[no-untyped-call]
+            raise RunError(
+                f"This process already uses another card; card {card} cannot be chosen now.",
+                hint="save the run file, quit, and start again with that card",
+                code="RUN_CARD_TAKEN",
+            )
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
         if not torch.cuda.is_available():
             raise RunError(
                 "The driver shows a card but torch cannot use it.",
@@ -65,6 +72,12 @@ def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) 
             hint="give a Jinja file in model.chat_template, or use an instruction-tuned model",
             code="model-no-chat-template",
         )
+    if tokenizer.eos_token is None:
+        raise InputError(
+            f"{model.name}: its tokenizer names no end-of-turn token (eos_token)",
+            hint="add eos_token to tokenizer_config.json; without it no answer ever ends",
+            code="MODEL_NO_EOS",
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -90,12 +103,13 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
     if plan.device == "cuda":
         options["device_map"] = {"": 0}
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded, report = AutoModelForCausalLM.from_pretrained(
             model.path or model.name,
             revision=model.commit if not model.path else None,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
             **options,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -104,6 +118,14 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
             hint="backprop-tui check names what is wrong with a model folder",
             code="MODEL_UNLOADABLE",
         ) from error
+    absent = sorted([*report["missing_keys"], *map(str, report["mismatched_keys"])])
+    if absent:
+        # transformers would fill these with random numbers and only mention it in a log.
+        raise InputError(
+            f"{model.name}: {len(absent)} weights are not in its files, among them {absent[0]}",
+            hint="download or copy the model folder again",
+            code="MODEL_BROKEN_WEIGHTS",
+        )
     loaded.config.use_cache = False  # for generation; with checkpointing it only warns
     return loaded
 

@@ -52,7 +52,6 @@ def record(
     dropped: Counter[str],
     cut: Counter[str],
     overrides: dict[str, str],
-    command: str,
 ) -> ProvenanceSection:
     """Everything but the weights and the data themselves. No secret goes in here."""
     import torch
@@ -61,7 +60,6 @@ def record(
     data, model = facts.data, facts.model
     return ProvenanceSection(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
         python=platform.python_version(),
         platform=platform.platform(),
         device=card.name if card else f"CPU ({platform.machine()})",

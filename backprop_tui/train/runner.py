@@ -23,7 +23,6 @@ def train(
     overrides: dict[str, str] | None = None,
     trust_remote_code: bool = False,
     strict: bool = False,
-    command: str = "",
 ) -> Finished | Failed:
     """Train one run to its end, its stop or its failure; never raises.
 
@@ -31,7 +30,7 @@ def train(
     Finished or Failed, which is also returned. strict: refuse when a replay would differ
     from the provenance in the run file.
     """
-    session = Session(run, emit, control, overrides or {}, trust_remote_code, strict, command)
+    session = Session(run, emit, control, overrides or {}, trust_remote_code, strict)
     ending: Finished | Failed
     try:
         ending = session.run_to_end()

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.effective import effective
-from backprop_tui.core.errors import RunError
+from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.events import Event, Finished, Preparing, Saved, Started, Warned
+from backprop_tui.core.rows import TEMPLATE_FAILED, TOO_LONG
 from backprop_tui.core.rules import judge
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, count_rows, refuse, resolved, survey
+from backprop_tui.train.card import write_card
 from backprop_tui.train.folder import RunFolder, default_output, free_name
 from backprop_tui.train.logs import log_to
 
@@ -47,7 +49,6 @@ class Session:
         overrides: dict[str, str],
         trust_remote_code: bool,
         strict: bool,
-        command: str,
     ) -> None:
         self.run = run
         self.emit_to_caller = emit
@@ -55,7 +56,6 @@ class Session:
         self.overrides = overrides
         self.trust_remote_code = trust_remote_code
         self.strict = strict
-        self.command = command
         self.start = time.perf_counter()
         self.folder: RunFolder | None = None
         self.step = 0
@@ -147,10 +147,10 @@ class Session:
         heldout = [row for row in found.heldout if row.number in kept_heldout]
         lost = train_rows.dropped + heldout_rows.dropped
         if not train:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in lost.items())
-            raise RunError(
-                f"No row is left to train on: {reasons}.",
-                hint="raise data.max_length, or set data.cut_answers = true",
+            raise InputError(
+                f"No row is left to train on: "
+                f"{', '.join(f'{n:,} {reason}' for reason, n in lost.items())}.",
+                hint=nothing_left(lost),
                 code="data-nothing-to-train",
             )
         counts = count_rows(train, heldout)
@@ -191,7 +191,6 @@ class Session:
             dropped=Counter(data.dropped if data else {}) + train.dropped + heldout.dropped,
             cut=train.cut + heldout.cut,
             overrides=self.overrides,
-            command=self.command,
         )
         before = self.run.provenance
         self.run = self.run.model_copy(update={"provenance": now})
@@ -233,7 +232,9 @@ class Session:
                 heldout_rows=len(heldout.rows),
                 dropped=dict(provenance.dropped),
                 trainable=sum(p.numel() for p in parameters if p.requires_grad),
-                parameters=sum(p.numel() for p in parameters),
+                # Of the base: a quantised weight's storage does not count its elements.
+                parameters=(found.facts.model.parameters if found.facts.model else None)
+                or sum(p.numel() for p in parameters),
                 learning_rate=found.plan.learning_rate,
                 seed=self.run.training.seed,
             )
@@ -258,6 +259,7 @@ class Session:
         weights = self.folder.weights(lora=self.run.lora is not None)
         trainer.model.save_pretrained(str(weights), safe_serialization=True)
         trainer.processing_class.save_pretrained(str(weights))
+        write_card(weights, self.run)
         kind = "adapter" if self.run.lora else "model"
         self.emit(Saved(t=self.clock(), step=step, path=str(weights), kind=kind))
         return self.finished(stopped=stopped, path=str(weights))
@@ -269,7 +271,8 @@ class Session:
         folder = self.folder
         replay = ""
         if folder:
-            target = free_name(folder.path.with_name(f"{folder.path.name}-replay"))
+            name = folder.path.name.partition("-replay")[0]  # of a replay: the same again
+            target = free_name(folder.path.with_name(f"{name}-replay"))
             replay = replay_command(str(folder.run_file), str(target))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if path:
@@ -285,3 +288,15 @@ class Session:
             path=path,
             replay=replay,
         )
+
+
+def nothing_left(lost: Counter[str]) -> str:
+    """What to do when the commonest reason took every row."""
+    reason = lost.most_common(1)[0][0] if lost else ""
+    if reason == TEMPLATE_FAILED:
+        return (
+            "the model's chat template cannot render these turns; give one in model.chat_template"
+        )
+    if reason == TOO_LONG:
+        return "raise data.max_length, or set data.cut_answers = true"
+    return "backprop-tui data shows what the rows look like"

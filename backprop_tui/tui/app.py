@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.worker import Worker, WorkerState
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import EXIT_INTERRUPTED
-from backprop_tui.core.events import Event, Failed, Finished
+from backprop_tui.core.events import Event, Failed, Finished, History
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.ending import Question, exit_code
+from backprop_tui.tui.last_words import STILL_STOPPING, last_words
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.planner import Planner
 from backprop_tui.tui.signs import is_plain
@@ -28,7 +30,7 @@ from backprop_tui.tui.words import output_path
 if TYPE_CHECKING:
     from backprop_tui.tui.monitor import MonitorScreen
 
-TRAINING = "training"
+TRAINING = "training"  # as in monitor.py, which is loaded late
 WARM_AFTER = 2.0  # seconds: well after the first paint, well before the training
 # Absolute, so that a subclass elsewhere finds them too.
 STYLES: list[str | PurePath] = [
@@ -51,7 +53,7 @@ class BackpropApp(Planner):
             "Quit",
             id="app.quit",
             priority=True,
-            tooltip="Leave; asks first while a training runs",
+            tooltip="Leave; asks first when something would be lost",
         ),
         Binding("ctrl+c", "interrupt", "Interrupt", id="app.interrupt", priority=True, show=False),
     ]
@@ -64,13 +66,23 @@ class BackpropApp(Planner):
         self.control: Control | None = None
         # Set by the training thread, read when the app has ended: one write of a frozen value.
         self.ending: Finished | Failed | None = None
+        self.history: History | None = None  # of the newest training
         self.saved_plan = self.plan  # as begun with, or as last saved
         self._given = facts
 
     def on_mount(self) -> None:
         self.set_class(is_plain(), "-plain")
         self.start_reading(self._given)
-        self.set_timer(WARM_AFTER, warm_imports)
+        self.set_timer(WARM_AFTER, self._warm)
+
+    def _warm(self) -> None:
+        gpu = self.facts.gpu
+        warm_imports(one_card=gpu is not None and len(gpu.cards) < 2)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key in the footer; in words where the terminal asked for plain signs."""
+        shown = super().get_key_display(binding)
+        return shown.replace("⏎", "enter") if is_plain() else shown
 
     def get_css_variables(self) -> dict[str, str]:
         variables = super().get_css_variables()
@@ -99,6 +111,7 @@ class BackpropApp(Planner):
         self.control = Control()
         self.ending = None
         screen = MonitorScreen(self.plan, self.control)
+        self.history = screen.history
         self.push_screen(screen)
         # From the app, so that the thread does not die with a screen.
         self.run_worker(
@@ -146,17 +159,36 @@ class BackpropApp(Planner):
         if self.control is not None:
             self.control.stop()
 
+    def action_back_to_plan(self) -> None:
+        """After the end of a run: the wizard, with the plan as it was."""
+        monitor = self._monitor()
+        if monitor is None or monitor.history.ended is None:
+            return
+        while not isinstance(self.screen, WizardScreen):
+            self.pop_screen()
+        self.control = None
+        self.refresh_view()  # the run folder exists now
+
     # Leaving
 
+    async def run_async(self, *args: Any, **options: Any) -> int | None:
+        """Say what the terminal waits for when the training thread outlives the screen."""
+        result = await super().run_async(*args, **options)
+        if self.history is not None and self.ending is None:
+            print(STILL_STOPPING, file=sys.__stdout__, flush=True)  # noqa: T201
+        return result
+
     async def action_quit(self) -> None:
-        """Leave. While a training runs the monitor asks first."""
+        """Leave. The monitor asks while a training runs, the wizard when the plan is unsaved."""
         monitor = self._monitor()
         if isinstance(self.screen, Question):
             self.screen.dismiss(False)
         elif monitor is not None:
             monitor.request_quit()
-        else:
+        elif self.plan == self.saved_plan:
             self.exit()
+        else:
+            self._ask_to_lose_the_plan(0)
 
     async def action_interrupt(self) -> None:
         """ctrl+c: leave as interrupted, after a question when something would be lost."""
@@ -166,17 +198,20 @@ class BackpropApp(Planner):
         elif asked or self.plan == self.saved_plan:
             self.exit(return_code=EXIT_INTERRUPTED)
         else:
-            question = Question(
-                "Quit without saving?",
-                "What you have filled in is not saved to a run file.",
-                yes="Quit",
-                no="Stay",
-            )
-            self.push_screen(question, self._answered_quit)
+            self._ask_to_lose_the_plan(EXIT_INTERRUPTED)
 
-    def _answered_quit(self, yes: bool | None) -> None:
-        if yes:
-            self.exit(return_code=EXIT_INTERRUPTED)
+    def _ask_to_lose_the_plan(self, code: int) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit(return_code=code)
+
+        question = Question(
+            "Quit without saving?",
+            "What you have filled in is not saved to a run file.",
+            yes="Quit",
+            no="Stay",
+        )
+        self.push_screen(question, answered)
 
     def action_help(self) -> None:
         """Keys, steps and files."""
@@ -196,6 +231,8 @@ def run_app(run: RunFile | None = None, save_to: Path | None = None) -> int:
     app = BackpropApp(run, save_to=save_to)
     with captured_output(output_log()):
         app.run()
+    for text in last_words(app.history, app.ending):
+        print(text)  # noqa: T201 - the terminal is the user's again
     return app.exit_code
 
 

@@ -14,7 +14,7 @@ from textual.widgets import Button, Footer, Static
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED
 from backprop_tui.core.events import Failed, Finished, History
-from backprop_tui.core.reading import read_run
+from backprop_tui.core.reading import NOTHING_SAVED, read_run
 from backprop_tui.core.summary import summary
 from backprop_tui.tui.panels.panel import words
 from backprop_tui.tui.signs import SIGNS, is_plain
@@ -23,6 +23,13 @@ from backprop_tui.tui.signs import SIGNS, is_plain
 def exit_code(ended: Finished | Failed | None) -> int:
     """What the program returns after this end."""
     return EXIT_INTERRUPTED if ended is None else ended.exit_code
+
+
+def hint_in_the_wizard(ended: Failed) -> str:
+    """What to do, without the command line's options where a step asks the same."""
+    if ended.code not in ("OUTPUT_EXISTS", "WRITE_REFUSED"):
+        return ended.hint
+    return f"{ended.hint.replace(' with --output', '')} (step 5, output folder)"
 
 
 class Question(ModalScreen[bool]):
@@ -65,13 +72,20 @@ class Question(ModalScreen[bool]):
 
 
 class EndScreen(ModalScreen[None]):
-    """The end of a run over its charts. enter: look at the charts; q: quit."""
+    """The end of a run over its charts. enter: look at the charts; b: the plan; q: quit."""
 
     CSS_PATH = "ending.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,escape", "dismiss", "Charts", id="end.charts", tooltip="Back to the charts"),
         Binding(
             "q,ctrl+q", "leave", "Quit", id="end.quit", tooltip="Leave the program", priority=True
+        ),
+        Binding(
+            "ctrl+b,b",
+            "app.back_to_plan",
+            "Back to the plan",
+            id="end.plan",
+            tooltip="Change the plan and start again",
         ),
         Binding("ctrl+c", "leave", "Quit", show=False, priority=True),
     ]
@@ -103,9 +117,12 @@ class SummaryScreen(EndScreen):
         ended = self.history.ended
         stopped = isinstance(ended, Finished) and ended.stopped
         with VerticalScroll(classes="ending wide") as box:
-            box.border_title = f"{SIGNS.done} " + ("Stopped and saved" if stopped else "Finished")
-            sentence = read_run(self.history).split(". ", 1)[-1]
-            yield Static(Content(words(sentence)), classes="ending--text")
+            empty = isinstance(ended, Finished) and stopped and not ended.path
+            title = NOTHING_SAVED if empty else "Stopped and saved" if stopped else "Finished"
+            box.border_title = f"{SIGNS.note if empty else SIGNS.done} {title}"
+            if not empty:
+                sentence = read_run(self.history).split(". ", 1)[-1]
+                yield Static(Content(words(sentence)), classes="ending--text")
             yield from self._facts(summary(self.history))
         yield Footer(show_command_palette=False)
 
@@ -122,7 +139,7 @@ class FailureScreen(EndScreen):
                 yield Static(Content(words(ended.message)), classes="ending--text")
                 saved = self.history.saved
                 facts = [
-                    ("What to do", ended.hint),
+                    ("What to do", hint_in_the_wizard(ended)),
                     (
                         "Last saved",
                         f"step {saved[-1].step}: {saved[-1].path}" if saved else "nothing",

@@ -23,13 +23,14 @@ WIZARD_KEYS: tuple[Cell, ...] = (
     ("f9 or ctrl+r", "start the training"),
     ("ctrl+s", "save the plan as a run file"),
     ("ctrl+p", "colours and other commands"),
-    ("ctrl+q", "quit; ctrl+c quits too, and asks when something is not saved"),
+    ("ctrl+q  ctrl+c", "quit; both ask first when something is not saved"),
 )
 MONITOR_KEYS: tuple[Cell, ...] = (
     ("f2 or ctrl+s", "write a checkpoint after this step and go on"),
     ("f4 or ctrl+x", "stop after this step and keep what was learned; asks first"),
     ("tab", "into the log, to scroll it"),
     ("enter", "how the run ended, once it has"),
+    ("b or ctrl+b", "once it has ended: back to the plan, to change it and start again"),
     ("ctrl+q", "quit; asks first while the training runs"),
 )
 PANELS: tuple[Cell, ...] = (

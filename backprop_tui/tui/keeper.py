@@ -22,6 +22,7 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile import LoraSection, RunFile
 from backprop_tui.tui import probing
 from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
+from backprop_tui.tui.paths import Place, place
 
 if TYPE_CHECKING:
     from textual.message import Message
@@ -51,6 +52,8 @@ class FactsKeeper(App[int]):
         self.reading: frozenset[str] = frozenset()  # what is being read
         self.troubles: dict[str, Problem] = {}  # by key: texts refused, and failed readings
         self._data: DataRead | None = None  # the newest answer, with the rows
+        self.unasked: frozenset[str] = frozenset()  # names of the hub that are still being typed
+        self._given_names: tuple[str, ...] = ()  # begun with: meant as they are
         self._pauses: dict[str, Timer] = {}  # waiting for the user to stop typing
 
     def refresh_view(self) -> None:
@@ -59,6 +62,7 @@ class FactsKeeper(App[int]):
 
     def start_reading(self, given: Facts | None) -> None:
         """Read what the plan names. Facts that were given are taken as they are."""
+        self._given_names = (self.plan.model.id, self.plan.data.path)
         if given is None or given.gpu is None:
             self._run("machine", probing.read_machine)
         self._run("cache", probing.read_cache)
@@ -70,7 +74,7 @@ class FactsKeeper(App[int]):
 
     def reread(self) -> None:
         """Look again at the machine, the model and the data: a file may have changed."""
-        self._data = None
+        self._data, self.unasked = None, frozenset()
         self._run("machine", probing.read_machine)
         self._run("cache", probing.read_cache)
         self._ask_model()
@@ -90,15 +94,51 @@ class FactsKeeper(App[int]):
             self.troubles.pop("model.id", None)
             data = self.facts.data and replace(self.facts.data, tokens=None)
             self.facts = replace(self.facts, model=None, data=data)
-            self._soon("model", self._ask_model)
+            self._name("model", plan.model.id, self._ask_model)
         asked = probing.data_question(plan, self.facts)
         if probing.data_question(before, self.facts).key != asked.key:
             self.troubles.pop("data.path", None)
             if self._data is None or self._data.question.source != asked.source:
                 self.facts = replace(self.facts, data=None)
-            self._soon("data", self._ask_data)
+                self._name("data", plan.data.path, self._ask_data)
+            elif "data" not in self.unasked:
+                self._soon("data", self._ask_data)
 
     # Asking
+
+    def ask_hub(self) -> None:
+        """A name was finished, by enter or by leaving its field: now the hub may be asked."""
+        waiting, self.unasked = self.unasked, frozenset()
+        if "model" in waiting:
+            self._ask_model()
+        if "data" in waiting:
+            self._ask_data()
+        if waiting:
+            self.refresh_view()
+
+    def _place(self, name: str) -> Place:
+        cached = [model.name for model in self.cached or ()]
+        return place(name, (*self._given_names, *cached))
+
+    def _name(self, what: str, name: str, ask: Callable[[], None]) -> None:
+        """Look a name up once the typing pauses; on the hub only when it is finished."""
+        self.unasked -= {what}
+        if name and self._place(name) == "hub":
+            if what in self._pauses:
+                self._pauses[what].stop()
+            self.reading -= {what}
+            self.unasked |= {what}
+        else:
+            self._soon(what, ask)
+
+    def _is_nowhere(self, key: str, name: str) -> bool:
+        """Say at once that a name is neither a path nor one of the hub."""
+        if self._place(name) != "nowhere":
+            return False
+        code = "MODEL_NOT_FOUND" if key == "model.id" else "DATA_NOT_FOUND"
+        fix = "on the hub a name is owner/name"
+        self.settle(key, Problem(code, key, "no such file or folder here", fix=fix))
+        return True
 
     def _soon(self, what: str, ask: Callable[[], None]) -> None:
         if what in self._pauses:
@@ -113,12 +153,13 @@ class FactsKeeper(App[int]):
 
     def _ask_model(self) -> None:
         self.reading -= {"model"}
-        if self.plan.model.id:
+        if self.plan.model.id and not self._is_nowhere("model.id", self.plan.model.id):
             self._run("model", partial(probing.read_model, probing.model_question(self.plan)))
 
     def _ask_data(self) -> None:
         self.reading -= {"data"}
-        if not self.plan.data.path:
+        path = self.plan.data.path
+        if not path or "data" in self.unasked or self._is_nowhere("data.path", path):
             return
         question = probing.data_question(self.plan, self.facts)
         last = self._data

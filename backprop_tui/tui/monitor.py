@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,7 @@ from textual.containers import Container
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.worker import WorkerError
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.events import Failed, Finished, History, Saved, Started
@@ -34,7 +36,9 @@ from backprop_tui.tui.panels.progress import ProgressPanel
 from backprop_tui.tui.panels.reading import ReadingPanel
 from backprop_tui.tui.panels.rewards import RewardsPanel
 from backprop_tui.tui.signs import SIGNS, is_plain
+from backprop_tui.tui.too_small import TooSmall, watch_size
 
+TRAINING = "training"  # the group of the thread that trains
 TICK = 0.5  # seconds between two looks at the header
 PANELS_EVERY = 2  # ticks between two redraws of everything
 COMPACT_WIDTH, COMPACT_HEIGHT = 108, 33  # below either, fewer and smaller panels
@@ -62,6 +66,14 @@ class MonitorScreen(Screen[None]):
             tooltip="Stop after this step and keep what was learned",
         ),
         Binding("enter", "summary", "Summary", id="monitor.summary", tooltip="How the run ended"),
+        Binding(
+            "b,ctrl+b",
+            "plan",
+            "Plan",
+            id="monitor.plan",
+            tooltip="Back to the plan, to change it and start again",
+        ),
+        Binding("q", "quit_charts", "Quit", show=False),
         Binding(
             "ctrl+q",
             "request_quit",
@@ -100,6 +112,7 @@ class MonitorScreen(Screen[None]):
             yield GpuPanel(id="gpu")
         yield LogPanel(id="log")
         yield Footer(show_command_palette=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         """Start the clock that draws."""
@@ -116,6 +129,7 @@ class MonitorScreen(Screen[None]):
         """Fewer panels where there is little room."""
         small = event.size.width < COMPACT_WIDTH or event.size.height < COMPACT_HEIGHT
         self.set_class(small, "compact")
+        watch_size(self, event.size)
 
     def on_run_event(self, message: RunEvent) -> None:
         """Take in what happened; the clock draws it."""
@@ -167,8 +181,10 @@ class MonitorScreen(Screen[None]):
                 return not over and (self._can_save() or None)
             case "stop":
                 return not over and (not self.control.stopping or None)
-            case "summary":
+            case "summary" | "quit_charts":
                 return over
+            case "plan":
+                return over and hasattr(self.app, "action_back_to_plan")
         return True
 
     def _can_save(self) -> bool:
@@ -193,6 +209,14 @@ class MonitorScreen(Screen[None]):
             yes="Stop and save",
             leave=False,
         )
+
+    def action_plan(self) -> None:
+        """Back to the wizard."""
+        self.call_later(self.app.run_action, "app.back_to_plan")
+
+    def action_quit_charts(self) -> None:
+        """Leave the charts of a run that is over."""
+        self.request_quit()
 
     def action_request_quit(self) -> None:
         """Leave by key."""
@@ -254,7 +278,7 @@ class MonitorScreen(Screen[None]):
 
     def _leave_after_stop(self) -> None:
         self.leaving = True
-        self._progress.ask(f"{SIGNS.here} stopping after this step, then quitting{SIGNS.more}")
+        self._progress.ask(f"{SIGNS.here} stopping after this step and saving{SIGNS.more}")
 
     def _end(self) -> None:
         """The run is over: draw the last state, close a question about it, show how it ended."""
@@ -263,8 +287,16 @@ class MonitorScreen(Screen[None]):
         self._timer.stop()
         self.draw()
         if self.leaving:
-            self.app.exit(return_code=exit_code(self.history.ended))
+            self.run_worker(self._leave())
             return
         if isinstance(self.app.screen, Question):
             self.app.screen.dismiss(False)
         self.call_later(self.action_summary)
+
+    async def _leave(self) -> None:
+        """The screen stays until the thread is done: an empty terminal would seem to hang."""
+        self._progress.ask(f"{SIGNS.here} saved, closing{SIGNS.more}")
+        for worker in [item for item in self.app.workers if item.group == TRAINING]:
+            with suppress(WorkerError):
+                await worker.wait()
+        self.app.exit(return_code=exit_code(self.history.ended))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 MOST = 200  # names offered at once; a longer folder wants another letter
 
+Place = Literal["here", "hub", "nowhere"]
 Wanted = Callable[[os.DirEntry[str]], bool]
 
 
@@ -51,6 +54,15 @@ def offers(text: str, wanted: Wanted) -> tuple[Offer, ...]:
     except OSError:  # no such folder, or not ours to list: nothing to offer
         return ()
     return tuple(sorted(found, key=lambda offer: (offer.is_folder, offer.text))[:MOST])
+
+
+def place(text: str, known: Collection[str] = ()) -> Place:
+    """Where a name is to be looked for, told from its form. known: names that need no asking."""
+    if text == "pocket" or text in known or os.path.exists(os.path.expanduser(text)):
+        return "here"
+    if text.startswith((".", "/", "~")) or text.endswith("/"):
+        return "here"  # a path by its look: the reading says what is missing
+    return "hub" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else "nowhere"
 
 
 def completed(text: str, found: Iterable[Offer]) -> str:

@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from backprop_tui.core.rules import Advice
-from backprop_tui.tui.field import TextField
+from backprop_tui.tui.field import TextField, planner
 from backprop_tui.tui.panels.advice import Notes
 from backprop_tui.tui.paths import Offer, Wanted, completed, offers
 from backprop_tui.tui.view import View, value_at
@@ -89,6 +89,8 @@ class PathField(TextField):
     def advice(self, view: View) -> tuple[Advice, ...]:
         """What stands under the field; a name that is being typed is not yet a mistake."""
         found = view.under(self.key)
+        if self.key.split(".")[0] in planner(self).unasked:
+            return (Advice("HUB_UNASKED", "note", self.key, "enter looks it up on the hub"),)
         if not self._offers or not self.input.value:
             return found
         text = "nothing has this name yet: tab completes it, down chooses from the list."

@@ -6,6 +6,7 @@ current one is stale and is dropped by the app.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,14 +121,35 @@ def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
 
 
 def output_problems(plan: RunFile) -> tuple[Problem, ...]:
-    """A run folder that exists is never written into; better said now than at the start."""
-    if not plan.output or not Path(plan.output).expanduser().exists():
-        return ()
-    from backprop_tui.train.folder import free_name
+    """A run folder that exists, or cannot be made; better said now than at the start."""
+    # Not Path: os.path neither raises for an unknown ~user nor for a folder that is not ours.
+    path = Path(os.path.abspath(os.path.expanduser(plan.output or "runs/new")))
+    if plan.output and os.path.lexists(path):
+        from backprop_tui.train.folder import free_name
 
-    text = f"{plan.output} exists and is not overwritten"
-    hint = f"choose another name, for example {free_name(Path(plan.output).expanduser())}"
-    return (Problem("OUTPUT_EXISTS", "output", text, fix=hint),)
+        text = f"{plan.output} exists and is not overwritten"
+        hint = f"choose another name, for example {free_name(Path(plan.output).expanduser())}"
+        return (Problem("OUTPUT_EXISTS", "output", text, fix=hint),)
+    parent = next((folder for folder in path.parents if os.path.lexists(folder)), Path("/"))
+    if not (refusal := refused(parent)):
+        return ()
+    text = f"{plan.output or 'the folder runs'} cannot be created: {parent} {refusal}"
+    return (Problem("WRITE_REFUSED", "output", text, fix="choose a folder you may write to"),)
+
+
+def refused(folder: Path) -> str:
+    """Why nothing can be made in a folder; "" when it can. Root may write where others may not."""
+    if not folder.is_dir():
+        return "is not a folder"
+    if folder.is_relative_to("/proc") or folder.is_relative_to("/sys"):
+        return "belongs to the kernel and holds no files"
+    try:
+        read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if read_only:
+        return "can only be read"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "is not yours to write to"
 
 
 def as_problem(field: str, error: BackpropError) -> Problem:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import importlib
 import threading
 
-SLOW = ("torch", "transformers", "datasets", "peft", "trl")
+BEFORE_A_CARD = ("torch", "transformers", "datasets")
+# These load bitsandbytes, which takes hold of CUDA: on several cards before one is chosen.
+WITH_A_CARD = ("peft", "trl")
 
 
-def warm_imports() -> threading.Thread:
+def slow_imports(*, one_card: bool) -> tuple[str, ...]:
+    """What can be loaded now. one_card: there is no choice of cards to wait for."""
+    return (*BEFORE_A_CARD, *WITH_A_CARD) if one_card else BEFORE_A_CARD
+
+
+def warm_imports(*, one_card: bool = False) -> threading.Thread:
     """Import them in a daemon thread, which never keeps the app from quitting."""
-    thread = threading.Thread(target=_import_all, name="warm-imports", daemon=True)
+    names = slow_imports(one_card=one_card)
+    thread = threading.Thread(
+        target=_import_all, args=(names,), name="warm-imports", daemon=True
+    )
     thread.start()
     return thread
 
 
-def _import_all() -> None:
+def _import_all(names: tuple[str, ...]) -> None:
     import backprop_tui.train  # noqa: F401  (quiets the libraries before they load)
 
-    for name in SLOW:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError:

@@ -26,6 +26,7 @@ from backprop_tui.tui.steps.method import MethodStep
 from backprop_tui.tui.steps.model import ModelStep
 from backprop_tui.tui.steps.review import ReviewStep
 from backprop_tui.tui.steps.tuning import TuningStep
+from backprop_tui.tui.too_small import TooSmall, watch_size
 from backprop_tui.tui.view import STEPS, View, step_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class WizardScreen(Screen[None]):
         Binding("f9,ctrl+r", "start", "Start", id="wizard.start", tooltip="Start the training"),
         Binding("escape", "leave_field", "Leave the field", show=False),
         *(Binding(str(n), f"go({n - 1})", f"Step {n}", show=False) for n in range(1, 7)),
+        # What a terminal makes of escape and a digit typed in one breath; never a text.
+        *(
+            Binding(f"alt+{n}", f"go({n - 1})", f"Step {n}", show=False, priority=True)
+            for n in range(1, 7)
+        ),
     ]
 
     def __init__(self) -> None:
@@ -85,6 +91,7 @@ class WizardScreen(Screen[None]):
             yield MemoryBar()
             yield AdviceBar()
         yield Footer(show_command_palette=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         if self.planner.method_chosen:  # a run file was given: everything is filled in
@@ -94,6 +101,7 @@ class WizardScreen(Screen[None]):
 
     def on_resize(self) -> None:
         self.query_one(Footer).compact = self.size.width < 100
+        watch_size(self, self.size)
 
     def show(self, view: View) -> None:
         """Redraw what depends on the plan."""
@@ -230,9 +238,16 @@ class WizardScreen(Screen[None]):
 
     async def action_start(self) -> None:
         """Start the training, or say what stands in the way and go there."""
+        self.planner.ask_hub()
         view = self.planner.view
+        missing = [item for item in view.problems if view.is_todo(item)]
         if view.reading & {"machine", "model", "data"}:
             self.notify("Still reading: start again in a moment.", severity="warning")
+        elif missing:
+            first = min(missing, key=lambda item: STEPS.index(step_of(item.field)))
+            what = "a model" if step_of(first.field) == "model" else "the data"
+            self.notify(f"Choose {what} first.", severity="warning", title="Cannot start yet")
+            await self.go_to_field(first.field)
         elif view.problems:
             first = view.problems[0]
             self.notify(first.message, severity="error", title="Cannot start yet")

@@ -112,6 +112,8 @@ def test_data_counts_tokens_once_a_model_is_known(tmp_path: Path) -> None:
     path = pairs(tmp_path / "pairs.jsonl")
     facts = json.loads(backprop("data", path, "--json", "--model", "pocket").stdout)
     assert facts["tokens"]["chosen"]["max"] >= facts["words"]["chosen"]["max"]
+    assert facts["tokens"]["row"]["max"] > facts["tokens"]["chosen"]["max"]
+    assert "whole row tokens" in backprop("data", path, "--model", "pocket").stdout
 
 
 @pytest.mark.parametrize(
@@ -165,12 +167,115 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
     assert (tmp_path / "run.toml").read_text() == "mine"
 
 
+def test_init_writes_nothing_that_could_not_run(tmp_path: Path) -> None:
+    data = pairs(tmp_path / "pairs.jsonl")
+    done = backprop("init", "-m", "pocket", "-d", data, "--method", "kto", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "data-shape-mismatch" in done.stderr
+    assert not (tmp_path / "run.toml").exists()
+
+
 def test_init_for_kto_takes_the_bundled_marks(tmp_path: Path) -> None:
     done = backprop("init", "-m", "pocket", "-d", "pocket", "--method", "kto", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     code, judged = check(tmp_path / "run.toml")
     assert code == 0
     assert judged["effective"]["train_rows"] > 300
+
+
+def renamed(path: Path, n: int = 40) -> Path:
+    """Pairs whose columns nobody guesses."""
+    return write_rows(
+        path, [{"q": f"Is {i} so?", "good": f"Yes, {i}.", "bad": "Who knows."} for i in range(n)]
+    )
+
+
+def init(path: Path, data: Path | str, *options: str) -> subprocess.CompletedProcess[str]:
+    return backprop("init", "-m", "pocket", "-d", data, "-o", path, *options)
+
+
+def test_init_reads_the_data_as_the_sets_say(tmp_path: Path) -> None:
+    data, path = renamed(tmp_path / "pairs.jsonl"), tmp_path / "run.toml"
+    columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    sets = [f"--set=data.columns.{ours}={theirs}" for ours, theirs in columns.items()]
+    done = init(path, data, *sets)
+    assert done.returncode == 0, done.stderr
+    made = tomllib.loads(path.read_text())
+    assert made["method"] in ("orpo", "simpo")
+    assert made["data"]["columns"] == columns
+
+
+@pytest.mark.parametrize("options", [("--method", "kto"), ("--set", "method=kto")])
+def test_a_method_may_be_set_as_well(options: tuple[str, ...], tmp_path: Path) -> None:
+    done = init(tmp_path / "run.toml", "pocket", *options)
+    assert done.returncode == 0, done.stderr
+    made = tomllib.loads((tmp_path / "run.toml").read_text())
+    assert made["method"] == "kto"
+    assert "kto" in made
+    assert not {"orpo", "simpo"} & set(made)
+    assert "ORPO" not in done.stderr
+    assert "SimPO" not in done.stderr
+    assert check(tmp_path / "run.toml")[1]["effective"]["method"] == "kto"
+
+
+def test_a_set_of_the_recommended_method_is_taken(tmp_path: Path) -> None:
+    data = marks(tmp_path / "marks.jsonl", good=40, bad=40)
+    done = init(tmp_path / "run.toml", data, "--set", "kto.beta=0.3")
+    assert done.returncode == 0, done.stderr
+    assert tomllib.loads((tmp_path / "run.toml").read_text())["kto"]["beta"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("training.batch_size=0", "training.batch_size = 0: must be 1 or more (from --set)"),
+        ("data.max_lenght=5", "data.max_lenght = 5: no such key (from --set)"),
+        ("method=dpo", "(from --set)"),
+        ("sft.beta=1", "(from --set)"),
+        ("nonsense", "--set nonsense: expected section.key=value"),
+    ],
+)
+def test_a_bad_set_of_init_says_where_it_comes_from(bad: str, said: str, tmp_path: Path) -> None:
+    done = init(tmp_path / "run.toml", "pocket", "--set", bad)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not (tmp_path / "run.toml").exists()
+
+
+def test_init_weighs_the_memory_as_the_wizard_does(tmp_path: Path) -> None:
+    """A plan that leaves the card no room speaks for simpo."""
+    data = pairs(tmp_path / "pairs.jsonl")
+    card = build_stub(tmp_path, "busy9")
+    options = ("init", "-m", "pocket", "-d", data, "--set=data.heldout=0.2")
+    roomy = backprop(*options, "-o", tmp_path / "a.toml", env=card)
+    assert "Memory is tight" not in roomy.stderr
+    full = backprop(*options, "--set=training.batch_size=4096", "-o", tmp_path / "b.toml", env=card)
+    assert "Memory is tight" in full.stderr
+    assert tomllib.loads((tmp_path / "b.toml").read_text())["method"] == "simpo"
+
+
+def test_check_warns_of_rows_over_max_length(tmp_path: Path) -> None:
+    path = run_file(tmp_path / "run.toml", data__max_length=16)
+    warning = next(w for w in check(path)[1]["warnings"] if w["code"] == "data-over-long")
+    assert "longer than 16 tokens" in warning["message"]
+    assert "data-over-long" not in codes(check(path, "--set=data.max_length=128")[1]["warnings"])
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    read, write = os.pipe()
+    os.close(read)  # as head does after its lines
+    done = subprocess.run(
+        [sys.executable, "-m", "backprop_tui", "check", run_file(tmp_path / "run.toml"), *options],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(write)
+    assert done.stderr == ""
 
 
 def test_check_reports_every_problem_of_the_file_at_once(tmp_path: Path) -> None:
@@ -338,7 +443,7 @@ def start(path: Path, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_while_training_saves_and_exits_with_four(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -368,3 +473,31 @@ def test_interrupt_while_loading_leaves_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in out + err
     assert not (tmp_path / "out" / "adapter").exists()
     assert time.monotonic() - begun < 30
+
+
+def test_training_goes_on_when_nobody_reads_its_lines(tmp_path: Path) -> None:
+    path = run_file(tmp_path / "run.toml")
+    process = start(path, tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as `| head -1` does
+    assert process.wait(timeout=120) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_interrupt_while_starting_up_is_quiet(tmp_path: Path) -> None:
+    for delay in (0.05, 0.1, 0.15):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backprop_tui", "data", "pocket"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(delay)  # somewhere in the imports
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        # Before Python has installed its handler the signal just ends the process.
+        assert process.returncode in (0, 130, -signal.SIGINT)
+        assert "backprop_tui/cli" not in err

@@ -46,7 +46,7 @@ LINES: list[tuple[Event, str | None]] = [
     (
         STARTED,
         "training pocket with simpo on cpu: 1,200 rows, 1,000 held out, 1 step, rate 1e-06, "
-        "49.2K of 2.8M parameters trained",
+        "49.2K parameters trained, 2.8M in the model",
     ),
     (STEP, "step     1  train     loss 1.3133"),
     (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backprop_tui.core.facts import DataFacts, Facts
+from backprop_tui.core.facts import DataFacts, Facts, GpuFacts
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import (
     LENGTH_P_VALUE,
@@ -15,7 +15,16 @@ from backprop_tui.core.recommend import (
     Recommendation,
     recommend,
 )
-from tests.core.worlds import CHATS, MARKS, PAIRS, UNKNOWN, bias
+from tests.core.worlds import (
+    CHATS,
+    LLAMA_8B,
+    MARKS,
+    NO_CARD,
+    ONE_CARD,
+    PAIRS,
+    UNKNOWN,
+    bias,
+)
 
 
 def advise(data: DataFacts | None, headroom: float | None = None) -> Recommendation:
@@ -112,6 +121,49 @@ def test_both_reasons_are_given() -> None:
         (True, False),
         (False, True),
     ]
+
+
+def test_orpo_claims_nothing_about_the_model() -> None:
+    text = said(advise(PAIRS))
+    assert "640 pairs: ORPO carries the imitation term itself" in text
+    assert "needs no SFT stage before it" in text
+    assert "no stage of imitation before" not in text
+
+
+SEPARATED = replace(PAIRS, length_bias=bias(90, 480, p_value=1e-12))
+BASE = replace(LLAMA_8B, name="meta-llama/Llama-3.1-8B", chat_template=False)
+
+
+def test_a_base_model_is_orpo_with_its_name_in_the_reason() -> None:
+    found = recommend(Facts(data=PAIRS, model=BASE))
+    assert (found.method, found.runner_up) == ("orpo", "simpo")
+    assert "meta-llama/Llama-3.1-8B has no chat template" in found.reasons[0].text
+    assert "before simpo, supervised fine-tuning (sft) should come first" in found.reasons[0].text
+    assert "instruction-tuned" not in found.runner_up_when
+
+
+@pytest.mark.parametrize(
+    ("data", "headroom", "told"),
+    [(SEPARATED, None, "480 of 570"), (PAIRS, 0.05, "leaves 5 %")],
+)
+def test_a_base_model_is_orpo_whatever_speaks_for_simpo(
+    data: DataFacts, headroom: float | None, told: str
+) -> None:
+    found = recommend(Facts(data=data, model=BASE), headroom)
+    assert (found.method, found.runner_up) == ("orpo", "simpo")
+    assert "Llama-3.1-8B" in said(found)
+    assert told not in said(found)  # it is no reason for orpo
+    assert told in found.runner_up_when
+    assert recommend(Facts(data=data, model=LLAMA_8B), headroom).method == "simpo"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "place"), [(NO_CARD, "memory"), (ONE_CARD, "card"), (None, "card")]
+)
+def test_tight_memory_is_the_card_s_only_where_there_is_one(
+    gpu: GpuFacts | None, place: str
+) -> None:
+    assert f"leaves 9 % of the {place}" in said(recommend(Facts(data=PAIRS, gpu=gpu), 0.09))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations, pairwise
 
 import pytest
@@ -136,6 +137,32 @@ def test_another_process_splits_the_same() -> None:
 def test_rows_without_a_prompt_are_not_one_group() -> None:
     rows = [
         Pair(n, (), (Message("assistant", f"a{n}"),), (Message("assistant", f"b{n}"),))
+        for n in range(10)
+    ]
+    train, held = split(rows, 0.2, 0)
+    assert (len(train), len(held)) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda n, text: Pair(n, (), (Message("assistant", text),), (Message("assistant", "b"),)),
+        lambda n, text: Chat(n, (Message("assistant", text),)),
+        lambda n, text: Labelled(n, (), (Message("assistant", text),), n % 2 == 0),
+    ],
+)
+def test_equal_rows_without_a_prompt_stay_together(row: Callable[[int, str], Row]) -> None:
+    train, held = split([row(n, "same") for n in range(10)], 0.3, 0)
+    assert (len(train), len(held)) == (10, 0)
+    texts = [f"a{n // 2}" for n in range(20)]
+    train, held = split([row(n, text) for n, text in enumerate(texts)], 0.3, 0)
+    assert (len(train), len(held)) == (14, 6)
+    assert {texts[n] for n in numbers(train)}.isdisjoint(texts[n] for n in numbers(held))
+
+
+def test_rows_without_a_prompt_differ_by_either_side() -> None:
+    rows = [
+        Pair(n, (), (Message("assistant", "a"),), (Message("assistant", f"b{n}"),))
         for n in range(10)
     ]
     train, held = split(rows, 0.2, 0)

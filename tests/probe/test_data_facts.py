@@ -165,8 +165,74 @@ def test_tokens_are_counted_over_the_same_sample(write: Write, word_tokenizer: P
     loaded = load(DataSource(write("a.jsonl", pairs([(9, 3), (8, 2), (5, 5), (2, 4)]))))
     facts = describe(loaded)
     counted = with_tokens(facts, loaded, word_tokenizer)
+    assert counted.tokens is not None
+    row = counted.tokens.pop("row")
     assert counted.tokens == facts.words
     assert facts.tokens is None
+    prompt = facts.words["prompt"].max
+    # The longest answer of each row: 9, 8, 5 and 4 words.
+    assert (row.p50, row.max, row.mean) == (prompt + 5, prompt + 9, prompt + 6.5)
+
+
+def test_a_row_is_its_own_prompt_and_its_own_answer(write: Write, word_tokenizer: Path) -> None:
+    """A long prompt and a long answer of different rows do not make a long row."""
+    rows = [
+        {"prompt": "a " * 100, "chosen": "b", "rejected": "c"},
+        {"prompt": "a", "chosen": "b " * 100, "rejected": "c"},
+        {"prompt": "a", "chosen": "b", "rejected": "c " * 90},
+    ]
+    loaded = load(DataSource(write("a.jsonl", rows)))
+    counted = with_tokens(describe(loaded), loaded, word_tokenizer).tokens
+    assert counted is not None
+    assert counted["row"].max == 101
+    assert counted["row"].p50 == 101
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a b", "completion": "c d e", "label": True},
+        {
+            "messages": [
+                {"role": "user", "content": "a b"},
+                {"role": "assistant", "content": "c d e"},
+            ]
+        },
+    ],
+)
+def test_a_row_with_one_answer(row: dict[str, Any], write: Write, word_tokenizer: Path) -> None:
+    loaded = load(DataSource(write("a.jsonl", [row])))
+    counted = with_tokens(describe(loaded), loaded, word_tokenizer).tokens
+    assert counted is not None
+    assert counted["row"].max == 5
+
+
+def test_only_so_many_rows_are_made_tokens(
+    write: Write, word_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backprop_tui.probe.data import sample as module
+
+    measured: list[int] = []
+
+    def quantiles(values: list[int]) -> Any:
+        measured.append(len(values))
+        return real(values)
+
+    real = module.quantiles
+    monkeypatch.setattr(module, "quantiles", quantiles)
+    loaded = load(DataSource(write("a.jsonl", pairs([(9, 3)] * 50))))
+    facts = describe(loaded)
+    measured.clear()
+    with_tokens(facts, loaded, word_tokenizer, rows=7)
+    assert set(measured) == {7}
+    measured.clear()
+    with_tokens(facts, loaded, word_tokenizer)
+    assert set(measured) == {50}
+
+
+def test_nothing_to_train_has_no_tokens(write: Write, word_tokenizer: Path) -> None:
+    loaded = load(DataSource(write("a.jsonl", [{"x": "1"}])))
+    assert with_tokens(describe(loaded), loaded, word_tokenizer).tokens == {}
 
 
 def test_a_tokenizer_that_cannot_be_read(write: Write, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -195,6 +196,25 @@ def test_a_hub_id_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) -> N
     assert (facts.format, facts.shape, facts.kept, facts.path) == ("hub", "paired", 2, None)
     probe_data(DataSource("some/pairs"))
     assert asked[-1][1:3] == ("train", None)
+
+
+def test_a_hub_data_set_has_a_fingerprint_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sha256(rows: list[dict[str, Any]]) -> str | None:
+        hub(monkeypatch, lambda *_, **__: rows)
+        return probe_data(DataSource("some/pairs")).sha256
+
+    first = sha256(PAIRS)
+    assert first is not None
+    assert len(first) == 64
+    # The order of the columns is the reader's; the order of the rows is the data's.
+    assert sha256([dict(reversed(row.items())) for row in PAIRS]) == first
+    assert sha256(PAIRS[::-1]) != first
+    assert sha256(PAIRS[:1]) != first
+    assert sha256([*PAIRS[:-1], {**PAIRS[-1], "chosen": "another"}]) != first
+    # What is no JSON value counts as its text.
+    assert sha256([{**PAIRS[0], "when": date(2024, 1, 2)}]) == sha256(
+        [{**PAIRS[0], "when": "2024-01-02"}]
+    )
 
 
 class DatasetNotFoundError(FileNotFoundError):

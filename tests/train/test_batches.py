@@ -158,6 +158,35 @@ def test_template_that_rewrites_an_answered_prompt_still_splits(tokenizer: Any) 
     assert "<think>" not in thinking.decode(row.prompt)
 
 
+def test_row_without_a_prompt_trains_on_its_answers(tokenizer: Any) -> None:
+    row = Pair(1, (), (assistant("Yes, it is."),), (assistant("Who knows."),))
+    encoded = encode_one(tokenizer, row)
+    assert tokenizer.decode(encoded.chosen).endswith("Yes, it is." + tokenizer.eos_token)
+    assert encoded.prompt  # the frame both answers share is not trained
+
+
+def test_bos_is_there_once_for_a_tokenizer_that_adds_its_own(tokenizer: Any) -> None:
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    bos = copy.deepcopy(tokenizer)
+    bos.bos_token = "<|endoftext|>"
+    bos.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", bos.bos_token_id)]
+    )
+    bos.chat_template = "{{ bos_token }}" + bos.chat_template
+    assert bos("x")["input_ids"][0] == bos.bos_token_id  # it would add one by itself
+    row = encode_one(bos, pair("Is it cold?", "Yes.", "No."))
+    assert (row.prompt + row.chosen).count(bos.bos_token_id) == 1
+    chat = encode_one(bos, Chat(1, (user("Cold?"), assistant("Yes."))))
+    assert chat.input_ids.count(bos.bos_token_id) == 1
+    long = pair("The rain falls on the leaves. " * 40, "Yes.", "No.")
+    cut = Encoder(bos, 40).encode([long]).rows[0]
+    assert cut.prompt[0] == bos.bos_token_id  # kept when the prompt is cut
+    assert len(cut.prompt) + len(cut.chosen) == 40
+
+
 WORDS = st.text(alphabet=st.characters(codec="utf-8"), max_size=200)
 
 

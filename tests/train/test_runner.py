@@ -28,6 +28,7 @@ from backprop_tui.core.events import (
 )
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile_io import change
+from backprop_tui.probe.model import probe_model
 from tests.conftest import DoneRun, pocket_run, run_training
 
 TIMES = {"t", "tokens_per_second", "memory", "memory_reserved", "memory_peak", "seconds"}
@@ -321,3 +322,63 @@ def test_kto_balance_follows_the_rows_really_trained_on(tmp_path: Path) -> None:
     ]
     assert "8 good and 16 bad" in balance[0].message
     assert "2 good, 1 bad" in balance[0].message
+
+
+def copy_of_pocket(folder: Path) -> Path:
+    import shutil
+
+    source = probe_model("pocket").path
+    assert source is not None
+    return Path(shutil.copytree(source, folder))
+
+
+def test_weights_that_are_missing_are_refused_not_made_up(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = copy_of_pocket(tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    gone = next(name for name in weights if "q_proj" in name)
+    del weights[gone]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    done = run_training(pocket_run("simpo", tmp_path / "run", {"model.id": str(model)}))
+    assert isinstance(done.ending, Failed)
+    assert done.ending.code == "MODEL_BROKEN_WEIGHTS"
+    assert gone in done.ending.message
+    assert done.ending.exit_code == 1
+
+
+def test_tokenizer_without_an_end_of_turn_is_refused(tmp_path: Path) -> None:
+    model = copy_of_pocket(tmp_path / "model")
+    path = model / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    for key in ("eos_token", "pad_token"):
+        config.pop(key, None)
+    path.write_text(json.dumps(config))
+    done = run_training(pocket_run("simpo", tmp_path / "run", {"model.id": str(model)}))
+    assert isinstance(done.ending, Failed)
+    assert done.ending.code == "MODEL_NO_EOS"
+
+
+def test_template_that_breaks_on_every_row_is_named(tmp_path: Path) -> None:
+    template = tmp_path / "bad.jinja"
+    template.write_text("{{ 1 / 0 }}")
+    run = pocket_run("simpo", tmp_path / "run", {"model.chat_template": str(template)})
+    done = run_training(run)
+    assert isinstance(done.ending, Failed)
+    assert done.ending.code == "data-nothing-to-train"
+    assert "chat_template" in done.ending.hint
+
+
+def test_rows_without_a_prompt_train(tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    rows = [{"chosen": f"Yes, {i} is small.", "rejected": f"Who knows of {i}."} for i in range(20)]
+    data.write_text("\n".join(json.dumps(row) for row in rows))
+    done = run_training(pocket_run("simpo", tmp_path / "run", {"data.path": str(data)}))
+    assert isinstance(done.ending, Finished)
+    assert done.ending.path
+
+
+def test_the_adapter_s_readme_says_how_to_load_it(done_runs: dict[str, DoneRun]) -> None:
+    card = (done_runs["simpo"].folder / "adapter" / "README.md").read_text()
+    assert 'AutoPeftModelForCausalLM.from_pretrained("adapter")' in card
+    assert "More Information Needed" not in card

@@ -103,6 +103,7 @@ async def test_the_bundled_model_and_data_by_key() -> None:
         await it.until(lambda: it.app.facts.data)
         await it.settled()
         await it.shows("a chosen and a rejected answer", "rows kept 400 of 400", "tokens")
+        await it.shows("whole row")
         assert it.app.view.rows.train + it.app.view.rows.heldout == 400
         assert it.app.view.memory is not None
         await it.shows("weights", "activations", "fits")

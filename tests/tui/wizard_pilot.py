@@ -131,7 +131,7 @@ async def wizard(
 ) -> AsyncIterator[Wizard]:
     """The app as a user starts it, but for the slow libraries, which stay unloaded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app_module, "warm_imports", lambda: None)
+        patch.setattr(app_module, "warm_imports", lambda **_: None)
         app = BackpropApp(run, facts, save_to)
         async with app.run_test(size=size, notifications=True) as pilot:
             found = Wizard(app, pilot)

@@ -170,21 +170,17 @@ def duplicate_prompts(case: Case) -> Advice | None:
 def over_long(case: Case) -> Advice | None:
     """How many rows max_length will cut or drop, from the sample's token lengths."""
     data = case.facts.data
-    tokens = data.tokens if data else None
-    if data is None or not tokens:
-        return None
-    answers = [tokens[side] for side in ("chosen", "rejected", "completion") if side in tokens]
-    prompt = tokens.get("prompt")
-    longest = max((side.p90 for side in answers), default=0) + (prompt.p50 if prompt else 0)
+    row = (data.tokens or {}).get("row") if data else None
     limit = case.plan.max_length
-    if longest <= limit:
+    if row is None or row.p90 <= limit:
         return None
     return Advice(
         code="data-over-long",
         level="note" if case.run.data.cut_answers else "warning",
         field="data.max_length",
         message=(
-            f"More than one row in ten is longer than {count(limit)} tokens: prompts are cut from "
+            f"More than one row in ten is longer than {count(limit)} tokens (in a sample, nine "
+            f"in ten have up to {count(row.p90)}, prompt and longest answer): prompts are cut from "
             "the left, and answers that are too long by themselves "
             + ("are cut at the end." if case.run.data.cut_answers else "are dropped and counted.")
         ),

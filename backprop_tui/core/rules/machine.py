@@ -154,13 +154,16 @@ def cuda_missing(case: Case) -> Advice | None:
         return None
     if machine.device == "auto" and not gpu.cards:
         return None  # a CPU is what "auto" means here
-    found = f"cards found: {len(gpu.cards)}" if gpu.cards else (gpu.problem or "no card found")
+    if gpu.cards or not gpu.problem:
+        found = f" (cards found: {len(gpu.cards)})." if gpu.cards else " (no card found)."
+    else:  # sentences of their own
+        found = f". {gpu.problem.removesuffix('.')}."
     first = gpu.cards[0].index if gpu.cards else None
     return Advice(
         code="no-such-card",
         level="problem",
         field="machine.card",
-        message=f"device {machine.device}, card {machine.card}: not on this machine ({found}).",
+        message=f"device {machine.device}, card {machine.card}: not on this machine{found}",
         fix=Fix("train on the CPU", (("machine.device", "cpu"),))
         if first is None
         else Fix(f"use card {first}", (("machine.card", first),)),

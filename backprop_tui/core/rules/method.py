@@ -6,13 +6,19 @@ import math
 
 from backprop_tui.core.effective import KTO_SMALLEST_BATCH
 from backprop_tui.core.methods import HALOS, KTO_PAPER, SIMPO_PAPER, SIMPO_README
-from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, is_over_limit
+from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, RATE_LADDER, is_over_limit
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
-from backprop_tui.core.text import count, rate
+from backprop_tui.core.text import count, plural, rate
 
 GAMMA_RATIO_LIMIT = 1.0
 COPIED_RATIO = 5.0  # several tools ship this gamma/beta as their default
 KTO_EFFECTIVE_BATCH = (16, 128)  # HALOs
+# About ten times the ladder's rate, and still below each method's clamp.
+LORA_RATES: dict[str, float] = {"simpo": 9e-6, "kto": 5e-6}
+LORA_RATE_SOURCE = "Schulman et al., LoRA Without Regret (Thinking Machines, 2025)"
+HIGHEST_PUBLISHED = max(value for ladder in RATE_LADDER.values() for _, value in ladder)
+RATE_CEILING = 20 * HIGHEST_PUBLISHED  # tiny models bear more than the ladder's
+FEW_STEPS, ENOUGH_STEPS = 10, 50
 
 
 def simpo_gamma_ratio(case: Case) -> Advice | None:
@@ -202,6 +208,63 @@ def kto_rebalanced(case: Case) -> Advice | None:
     )
 
 
+def lora_rate_low(case: Case) -> Advice | None:
+    """simpo and kto rates are published for full fine-tuning; an adapter hardly moves at them."""
+    run, plan = case.run, case.plan
+    if run.method not in LORA_RATES or run.lora is None or plan.rate.clamped:
+        return None
+    tenfold = LORA_RATES[run.method]
+    if plan.learning_rate >= tenfold / 2:
+        return None
+    steps = f" in {plural(plan.steps, 'step')}" if plan.steps else ""
+    return Advice(
+        code="lora-rate-low",
+        level="note",
+        field="training.learning_rate",
+        message=(
+            f"{rate(plan.learning_rate)} is a rate for full fine-tuning. An adapter commonly wants "
+            f"about ten times as much, and may hardly move{steps}."
+        ),
+        fix=Fix(f"use {rate(tenfold)}", (("training.learning_rate", tenfold),)),
+        source=LORA_RATE_SOURCE,
+    )
+
+
+def rate_high(case: Case) -> Advice | None:
+    """A rate no published recipe comes near."""
+    if case.plan.learning_rate <= RATE_CEILING:
+        return None
+    return Advice(
+        code="learning-rate-high",
+        level="warning",
+        field="training.learning_rate",
+        message=(
+            f"A learning rate of {rate(case.plan.learning_rate)} is far above every published one "
+            f"(at most {rate(HIGHEST_PUBLISHED)} here): the model will most likely be destroyed."
+        ),
+        fix=Fix("choose it for me", (("training.learning_rate", None),)),
+        source="the rates of this table's methods, docs/methods.md",
+    )
+
+
+def few_steps(case: Case) -> Advice | None:
+    """One pass over a small file is over before anything is learned."""
+    run, steps = case.run, case.plan.steps
+    if run.training.max_steps is not None or not 0 < steps < FEW_STEPS:
+        return None
+    epochs = float(math.ceil(run.training.epochs * ENOUGH_STEPS / steps))
+    return Advice(
+        code="few-steps",
+        level="warning",
+        field="training.epochs",
+        message=(
+            f"{plural(steps, 'step')} in all: too few to learn anything. Train more passes over "
+            "the data, or lower training.accumulation."
+        ),
+        fix=Fix(f"{epochs:g} passes", (("training.epochs", epochs),)),
+    )
+
+
 METHOD_RULES: tuple[Rule, ...] = (
     simpo_gamma_ratio,
     simpo_lr_clamped,
@@ -211,4 +274,7 @@ METHOD_RULES: tuple[Rule, ...] = (
     kto_rebalanced,
     kto_batch_raised,
     kto_effective_batch,
+    rate_high,
+    lora_rate_low,
+    few_steps,
 )

@@ -41,11 +41,11 @@ class Loaded:
     advice: str
 
 
-def sample(items: Sequence[T], seed: int) -> list[T]:
-    """At most SAMPLE items drawn from the whole sequence, in its order."""
-    if len(items) <= SAMPLE:
+def sample(items: Sequence[T], seed: int, most: int = SAMPLE) -> list[T]:
+    """At most `most` items drawn from the whole sequence, in its order."""
+    if len(items) <= most:
         return list(items)
-    chosen = sorted(random.Random(seed).sample(range(len(items)), SAMPLE))
+    chosen = sorted(random.Random(seed).sample(range(len(items)), most))
     return [items[i] for i in chosen]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 from backprop_tui.core.errors import InputError
@@ -40,6 +42,18 @@ def read_hub(name: str, split: str | None, revision: str | None) -> Iterable[dic
     except Exception as error:
         raise _explained(name, wanted, error) from error
     return rows
+
+
+def fingerprint(rows: Iterable[Any]) -> str:
+    """sha256 over the rows as canonical JSON: the same for equal rows, whatever held them.
+
+    A hub data set is no one file, so what was read is all there is to compare with later.
+    """
+    digest = sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -21,10 +21,17 @@ def read(name: str, split: str | None, revision: str | None, method: str | None)
     """The data set `name`: "pocket", a file, or a hub id. Raises InputError."""
     path = bundled(name, method) or find(name)
     if path is None:
-        from .hub import read_hub
+        from .hub import fingerprint, read_hub
 
-        records = [(i, record) for i, record in enumerate(read_hub(name, split, revision), 1)]
-        table = Table(name=name, path=None, format="hub", records=records, broken=[])
+        rows = list(read_hub(name, split, revision))
+        table = Table(
+            name=name,
+            path=None,
+            format="hub",
+            records=list(enumerate(rows, 1)),
+            broken=[],
+            sha256=fingerprint(rows),
+        )
     else:
         table = _read_file(name, path)
     if not table.records and not table.broken:

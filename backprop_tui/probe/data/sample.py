@@ -19,9 +19,10 @@ from backprop_tui.core.rows import (
     text_of,
 )
 
-from .clean import SHOWN, Loaded, as_text, sample
+from .clean import SAMPLE, SHOWN, Loaded, as_text, sample
 
 EXAMPLE = 2000  # characters shown of one field
+ROW = "row"  # the tokens of a whole row
 
 # Scripts written without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
 _UNSPACED = re.compile(
@@ -80,11 +81,13 @@ def describe(loaded: Loaded, *, seed: int = 0) -> DataFacts:
 
 
 def with_tokens(
-    facts: DataFacts, loaded: Loaded, tokenizer_file: Path, *, seed: int = 0
+    facts: DataFacts, loaded: Loaded, tokenizer_file: Path, *, seed: int = 0, rows: int = SAMPLE
 ) -> DataFacts:
-    """The facts with token quantiles of the same sample, without the chat template's markup.
+    """The facts with token quantiles of a sample, without the chat template's markup.
 
+    Besides the fields of `words` there is "row": the prompt and the longest answer of each row.
     tokenizer_file: a tokenizer.json. Raises InputError when it cannot be read.
+    rows: how many rows are measured at most; for the default, the same as by `describe`.
     """
     from tokenizers import Tokenizer  # 0.1 s
 
@@ -102,7 +105,11 @@ def with_tokens(
         encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [len(one.ids) for one in encoded]
 
-    lengths = _lengths(sample(loaded.rows, seed), tokens)
+    lengths = _lengths(sample(loaded.rows, seed, rows), tokens)
+    if lengths:
+        answers = [values for name, values in lengths.items() if name != "prompt"]
+        longest = map(max, zip(*answers, strict=True))
+        lengths[ROW] = [a + b for a, b in zip(lengths["prompt"], longest, strict=True)]
     return replace(facts, tokens={name: quantiles(values) for name, values in lengths.items()})
 
 

@@ -21,7 +21,7 @@ from backprop_tui.core.events import (
     Started,
     Warned,
 )
-from backprop_tui.core.reading import figure
+from backprop_tui.core.reading import NOTHING_SAVED, figure
 from backprop_tui.core.text import count, duration, percent, plural, rate
 from backprop_tui.tui.panels.panel import BAD, CLASSES, GOOD, LABEL, VALUE, WARN, words
 from backprop_tui.tui.signs import SIGNS
@@ -44,6 +44,8 @@ def entry(event: Event) -> tuple[str, str, int] | None:
         case Saved():
             return SIGNS.done, f"step {count(event.step)}: {event.kind} saved, {event.path}", GOOD
         case Finished():
+            if event.stopped and not event.path:
+                return SIGNS.note, NOTHING_SAVED.lower(), VALUE
             word = "stopped and saved" if event.stopped else "finished"
             return SIGNS.done, f"{word} after {plural(event.step, 'step')}, {event.path}", GOOD
         case Failed():

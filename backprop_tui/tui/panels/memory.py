@@ -11,8 +11,16 @@ from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.view import View
 
-# Neighbours differ in shade, and every part carries its name or first letter as well.
+# Neighbours differ in shade, and every part carries its name or its own letter as well.
 EVEN, ODD = "$foreground on $primary-muted", "$foreground on $accent-muted"
+LETTERS = {
+    "weights": "w",
+    "adapter": "a",
+    "optimizer": "o",
+    "activations": "c",
+    "loss": "l",
+    "overhead": "v",
+}
 STYLES = {part: (EVEN, ODD)[index % 2] for index, part in enumerate(PARTS)}
 
 
@@ -41,7 +49,7 @@ class MemoryBar(Static):
             return
         lines = [verdict(memory, self._view), stacked(memory, width)]
         if self.size.height > 2:
-            lines.append(legend(memory))
+            lines.append(legend(memory, width))
         put(self, Content("\n").join(lines), layout=False)
 
 
@@ -102,12 +110,16 @@ def shares(values: list[int], whole: int, width: int) -> list[int]:
 
 
 def label(part: str, width: int) -> str:
-    """A part's name if it fits, else its first letter, filled to the width."""
-    text = part if len(part) + 1 <= width else part[:1]
+    """A part's name if it fits, else its letter, filled to the width."""
+    text = part if len(part) + 1 <= width else LETTERS[part]
     return text.ljust(width)[:width]
 
 
-def legend(memory: Estimate) -> Content:
-    """Every part with its figure."""
-    text = f" {SIGNS.dot} ".join(f"{part} {size(memory.parts[part])}" for part in PARTS)
-    return Content.styled(text, "$muted")
+def legend(memory: Estimate, width: int) -> Content:
+    """Every part with its letter, and with its figure where there is room."""
+    between = f" {SIGNS.dot} "
+    named = [f"{LETTERS[part]} {part}" for part in PARTS]
+    full = between.join(
+        f"{name} {size(memory.parts[part])}" for name, part in zip(named, PARTS, strict=True)
+    )
+    return Content.styled(full if len(full) <= width else between.join(named), "$muted")

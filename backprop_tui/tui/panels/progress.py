@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backprop_tui.core.chart import Run
 from backprop_tui.core.events import Event, Failed, Finished, History, Step
+from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.text import count, duration
 from backprop_tui.tui.panels.panel import BAD, GOOD, LABEL, VALUE, WARN, Line, Panel, bar, words
 from backprop_tui.tui.signs import SIGNS
@@ -64,6 +65,8 @@ class ProgressPanel(Panel):
             return f"{SIGNS.problem} failed", BAD
         steps = _steps(last) if last else ""
         if isinstance(ended, Finished):
+            if ended.stopped and not ended.path:
+                return f"{SIGNS.note} {NOTHING_SAVED.lower()}", VALUE
             word = "stopped and saved" if ended.stopped else "finished"
             return f"{steps}   {SIGNS.done} {word}".strip(), GOOD
         if last:
@@ -74,7 +77,8 @@ class ProgressPanel(Panel):
         last, ended = self.history.last, self.history.ended
         times = f"{duration(ended.t if ended else self.elapsed)} elapsed"
         if last and not ended:
-            times += f" · {duration(self.history.eta)} left"
+            left = self.history.eta
+            times += "" if left is None else f" · {duration(left)} left"
         if last and last.tokens_per_second:
             times += f" · {count(round(last.tokens_per_second))} tokens/s"
         times = words(times)

@@ -85,6 +85,15 @@ class Step(VerticalScroll, can_focus=False):
     def on_descendant_focus(self) -> None:
         self.mark_fix(planner(self).view)
 
+    def on_descendant_blur(self) -> None:
+        """A name is finished when its field is left; not when the focus only went to its list."""
+        self.call_after_refresh(self._finish_names)
+
+    def _finish_names(self) -> None:
+        field = self._focused_field() if self.is_attached else None
+        if field is None or field.key not in ("model.id", "data.path"):
+            planner(self).ask_hub()
+
     @on(Notes.FixClicked)
     def fix_clicked(self, event: Notes.FixClicked) -> None:
         """A fix was clicked instead of typed."""
@@ -94,6 +103,7 @@ class Step(VerticalScroll, can_focus=False):
 
     @on(Input.Submitted)
     def next_field(self, event: Input.Submitted) -> None:
-        """Enter goes on to the next field."""
+        """Enter goes on to the next field; a name in this one is finished."""
         event.stop()
+        planner(self).ask_hub()
         self.screen.focus_next()

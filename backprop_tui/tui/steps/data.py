@@ -103,7 +103,8 @@ def lengths(facts: DataFacts) -> list[Line]:
         return []
     head = f"{'half up to':>10}{'9 in 10':>10}{'99 %':>8}{'longest':>10}"
     title = Content.styled(f"{'length, ' + unit:<{NAME}}{head}", "$muted")
-    return [Content(""), title, *(_row(name, q) for name, q in shown.items())]
+    names = {name: "whole row" if name == "row" else name for name in shown}
+    return [Content(""), title, *(_row(names[name], q) for name, q in shown.items())]
 
 
 def _row(name: str, q: Quantiles) -> Content:

@@ -1,0 +1,27 @@
+"""What stays in the terminal after the screen has closed: how the run ended, in plain lines."""
+
+from __future__ import annotations
+
+from backprop_tui.core.events import Failed, Finished, History
+from backprop_tui.core.reading import NOTHING_SAVED
+from backprop_tui.core.summary import summary
+
+STILL_STOPPING = "waiting for the step in progress to end ..."
+
+
+def last_words(history: History | None, ending: Finished | Failed | None) -> list[str]:
+    """The lines; none when nothing was trained."""
+    if history is None or ending is None:
+        return []
+    if isinstance(ending, Failed):
+        log = f"log: {ending.log}" if ending.log else ""
+        return [
+            f"The run failed: {ending.message} [{ending.code}]",
+            *(f"  {text}" for text in (ending.hint, log) if text),
+        ]
+    if ending.stopped and not ending.path:
+        return [f"{NOTHING_SAVED}."]
+    history.ended = ending  # the screen may have closed before it took this in
+    facts = summary(history)
+    width = max(len(label) for label, _ in facts)
+    return [f"{label:<{width}}  {value}" for label, value in facts]
