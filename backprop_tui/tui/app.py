@@ -175,7 +175,7 @@ class BackpropApp(Planner):
         """Say what the terminal waits for when the training thread outlives the screen."""
         result = await super().run_async(*args, **options)
         if self.history is not None and self.ending is None:
-            print(STILL_STOPPING, file=sys.__stdout__, flush=True)  # noqa: T201
+            print(STILL_STOPPING, file=sys.__stdout__, flush=True)
         return result
 
     async def action_quit(self) -> None:

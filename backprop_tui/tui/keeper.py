@@ -94,13 +94,13 @@ class FactsKeeper(App[int]):
             self.troubles.pop("model.id", None)
             data = self.facts.data and replace(self.facts.data, tokens=None)
             self.facts = replace(self.facts, model=None, data=data)
-            self._name("model", plan.model.id, self._ask_model)
+            self._look_up("model", plan.model.id, self._ask_model)
         asked = probing.data_question(plan, self.facts)
         if probing.data_question(before, self.facts).key != asked.key:
             self.troubles.pop("data.path", None)
             if self._data is None or self._data.question.source != asked.source:
                 self.facts = replace(self.facts, data=None)
-                self._name("data", plan.data.path, self._ask_data)
+                self._look_up("data", plan.data.path, self._ask_data)
             elif "data" not in self.unasked:
                 self._soon("data", self._ask_data)
 
@@ -120,7 +120,7 @@ class FactsKeeper(App[int]):
         cached = [model.name for model in self.cached or ()]
         return place(name, (*self._given_names, *cached))
 
-    def _name(self, what: str, name: str, ask: Callable[[], None]) -> None:
+    def _look_up(self, what: str, name: str, ask: Callable[[], None]) -> None:
         """Look a name up once the typing pauses; on the hub only when it is finished."""
         self.unasked -= {what}
         if name and self._place(name) == "hub":

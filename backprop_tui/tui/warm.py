@@ -18,9 +18,7 @@ def slow_imports(*, one_card: bool) -> tuple[str, ...]:
 def warm_imports(*, one_card: bool = False) -> threading.Thread:
     """Import them in a daemon thread, which never keeps the app from quitting."""
     names = slow_imports(one_card=one_card)
-    thread = threading.Thread(
-        target=_import_all, args=(names,), name="warm-imports", daemon=True
-    )
+    thread = threading.Thread(target=_import_all, args=(names,), name="warm-imports", daemon=True)
     thread.start()
     return thread
 

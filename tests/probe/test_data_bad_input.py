@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,20 @@ def test_a_format_that_is_not_read(write: Write, name: str, text: str) -> None:
     assert ".parquet" in error.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(write: Write) -> None:
-    path = write("a.jsonl", '{"prompt": "a"}')
-    Path(path).chmod(0)
-    error = refused(path)
+def test_no_permission() -> None:
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies below a folder of its owner
+        path = Path(name) / "a.jsonl"
+        path.write_text('{"prompt": "a"}')
+        path.chmod(0)
+        Path(name).chmod(0o755)
+        root = os.geteuid() == 0
+        if root:  # root may read everything, so be somebody else for a moment
+            os.seteuid(65534)
+        try:
+            error = refused(str(path))
+        finally:
+            if root:
+                os.seteuid(0)
     assert error.code == "DATA_UNREADABLE"
     assert "permission" in error.hint
 

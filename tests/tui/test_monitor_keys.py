@@ -84,7 +84,7 @@ async def test_quitting_while_training_asks_then_stops_saves_and_leaves(key: str
         await pilot.press("y")
         await until(pilot, lambda: app.control.stopping, "the request")
         assert app._running
-        shows(app, "stopping after this step, then quitting…")
+        shows(app, "stopping after this step and saving…")
         app.post(histories.ending(step=31, stopped=True))
         await until(pilot, lambda: app.return_code == EXIT_STOPPED, "the exit")
 
