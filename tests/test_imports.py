@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import backprop_tui
 import backprop_tui.core
 
 HEAVY = ("textual", "torch", "transformers", "datasets", "trl", "peft", "pyarrow")
@@ -48,3 +51,14 @@ def test_commands_start_without_the_trainers(module: str) -> None:
 
 def test_the_check_would_see_a_heavy_import() -> None:
     assert "pyarrow" in loaded("pyarrow")
+
+
+def test_one_file_knows_trl() -> None:
+    package = Path(backprop_tui.__file__).parent
+    knowing = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(from|import) trl\b", path.read_text(), re.MULTILINE)
+    }
+
+    assert knowing == {"train/trl_trainers.py"}

@@ -13,6 +13,7 @@ from backprop_tui.core.methods import METHODS
 from backprop_tui.core.text import NA, percent
 
 WINDOW = 10  # steps averaged at either end of the run
+MEANS = "(averages)"  # so that they do not seem to contradict the newest figures elsewhere
 EARLY = 5  # steps with figures before anything is said about them
 EXPLODING = 100.0  # gradient norm
 CHANCE_BAND = 0.05  # accuracy within this of one half is chance
@@ -69,7 +70,7 @@ def _progress(history: History) -> str:
 
 def _sft(history: History) -> str:
     first, last, found = _ends(history.steps, lambda step: step.loss)
-    words = f"loss ({_mean(found)}) {figure(first)} → {figure(last)}"
+    words = f"loss {figure(first)} → {figure(last)} {MEANS}"
     if found < EARLY:
         return f"First steps: {words}. Too early to tell."
     heldout = [item.loss for item in history.evaluations]
@@ -89,7 +90,7 @@ def _preference(history: History, method: str) -> str:
         start = METHODS[method].loss_at_start if method in METHODS else ""
         expected = f" ({method} starts at {start})" if start else ""
         return f"First steps: loss {loss}{expected}. Too early to tell."
-    train = f"margin ({_mean(found)}) {figure(first, signed=True)} → {figure(last, signed=True)}"
+    train = f"margin {figure(first, signed=True)} → {figure(last, signed=True)} {MEANS}"
     measured = [item for item in history.evaluations if item.margin is not None]
     alarm = _falling(history, train)
     if alarm:
@@ -142,17 +143,8 @@ def _ends(steps: Sequence[Step], value: Callable[[Step], float | None]) -> tuple
     found = len(head)
     if not found:
         return 0.0, 0.0, 0
-    width = _width(found)
+    width = max(1, min(WINDOW, found // 2))
     return sum(head[:width]) / width, sum(tail[:width]) / width, found
-
-
-def _width(found: int) -> int:
-    return max(1, min(WINDOW, found // 2))
-
-
-def _mean(found: int) -> str:
-    """What the figures at both ends are, so that they do not seem to contradict the charts."""
-    return f"mean of {_width(found)}"
 
 
 def _some(steps: Iterable[Step], value: Callable[[Step], float | None], enough: int) -> list[float]:

@@ -1,9 +1,22 @@
-"""What the training libraries say of this machine."""
+"""Loading the training libraries, and what they say of this machine."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+# Two threads that import these packages at once can each see the other's half-made modules.
+_one_at_a_time = threading.Lock()
+
+
+def load_libraries(names: Iterable[str]) -> None:
+    """Import them, or wait until another thread that is importing some has finished."""
+    with _one_at_a_time:
+        for name in names:
+            importlib.import_module(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,15 @@ from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, count_rows, refuse, resolved, survey
 from backprop_tui.train.card import write_card
 from backprop_tui.train.folder import RunFolder, default_output, free_name
+from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
 
 if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
 
 Emit = Callable[[Event], None]
+# Everything slow, in the order in which each needs the ones before.
+LIBRARIES = ("torch", "transformers", "datasets", "peft", "backprop_tui.train.trl_trainers")
 logger = logging.getLogger(__name__)
 
 
@@ -92,11 +95,12 @@ class Session:
         found = survey(self.run, trust_remote_code=self.trust_remote_code)
         refuse(found, "run file")
         self.folder = RunFolder.create(Path(self.run.output or default_output(self.run)).resolve())
-        self.open.enter_context(log_to(self.folder.log))
         self.run = resolved(self.run).model_copy(update={"output": str(self.folder.path)})
         self.folder.write_run_file(self.run)
 
         self.stage("loading the libraries")
+        load_libraries(LIBRARIES)
+        self.open.enter_context(log_to(self.folder.log))
         from backprop_tui.train.model import check_targets, load_model, load_tokenizer, use_device
         from backprop_tui.train.trainers import TrainerInput, build_trainer
 

@@ -131,13 +131,13 @@ class FactsKeeper(App[int]):
         else:
             self._soon(what, ask)
 
-    def _is_nowhere(self, key: str, name: str) -> bool:
-        """Say at once that a name is neither a path nor one of the hub."""
+    def _is_nowhere(self, name: str) -> bool:
+        """Say that a model is neither here nor on the hub by its form. Of data the reading says."""
         if self._place(name) != "nowhere":
             return False
-        code = "MODEL_NOT_FOUND" if key == "model.id" else "DATA_NOT_FOUND"
+        text = "no such file or folder here"
         fix = "on the hub a name is owner/name"
-        self.settle(key, Problem(code, key, "no such file or folder here", fix=fix))
+        self.settle("model.id", Problem("MODEL_NOT_FOUND", "model.id", text, fix=fix))
         return True
 
     def _soon(self, what: str, ask: Callable[[], None]) -> None:
@@ -153,13 +153,12 @@ class FactsKeeper(App[int]):
 
     def _ask_model(self) -> None:
         self.reading -= {"model"}
-        if self.plan.model.id and not self._is_nowhere("model.id", self.plan.model.id):
+        if self.plan.model.id and not self._is_nowhere(self.plan.model.id):
             self._run("model", partial(probing.read_model, probing.model_question(self.plan)))
 
     def _ask_data(self) -> None:
         self.reading -= {"data"}
-        path = self.plan.data.path
-        if not path or "data" in self.unasked or self._is_nowhere("data.path", path):
+        if not self.plan.data.path or "data" in self.unasked:
             return
         question = probing.data_question(self.plan, self.facts)
         last = self._data

@@ -10,7 +10,7 @@ LEAST = Size(80, 24)
 
 
 class TooSmall(Static):
-    """Lies over everything while the screen has the class; nothing below it changes."""
+    """Lies over everything while it is displayed; nothing below it changes."""
 
     DEFAULT_CSS = """
     TooSmall {
@@ -22,17 +22,15 @@ class TooSmall(Static):
         text-align: center;
         background: $background;
     }
-    .-too-small TooSmall {
-        display: block;
-    }
     """
 
 
 def watch_size(screen: Screen[None], size: Size) -> None:
     """Say so when the window is too small, and only then."""
     small = size.width < LEAST.width or size.height < LEAST.height
-    screen.set_class(small, "-too-small")
+    notice = screen.query_one(TooSmall)
+    notice.display = small
     if small:
         need, have = f"{LEAST.width}x{LEAST.height}", f"{size.width}x{size.height}"
         text = f"backprop-tui needs {need}; this window is {have}"
-        screen.query_one(TooSmall).update(text)
+        notice.update(text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
+from contextlib import suppress
 
 BEFORE_A_CARD = ("torch", "transformers", "datasets")
 # These load bitsandbytes, which takes hold of CUDA: on several cards before one is chosen.
@@ -24,10 +24,8 @@ def warm_imports(*, one_card: bool = False) -> threading.Thread:
 
 
 def _import_all(names: tuple[str, ...]) -> None:
-    import backprop_tui.train  # noqa: F401  (quiets the libraries before they load)
+    from backprop_tui.train.libraries import load_libraries
 
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            return  # the training says which one is missing, where the user can read it
+    # A missing one is named by the training, where the user can read it.
+    with suppress(ImportError):
+        load_libraries(names)

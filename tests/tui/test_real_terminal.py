@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nvml import build_stub
+from tests.nvml import Variant, build_stub
 from tests.tui.terminal import ALTERNATE_SCREEN_OFF, SHOW_CURSOR, Terminal
 
 NEXT, START, QUIT, INTERRUPT, STOP = "\x0e", "\x1b[20~", "\x11", "\x03", "\x1bOS"  # f4
@@ -49,7 +49,7 @@ def test_from_the_first_step_to_the_summary(tmp_path: Path, size: tuple[int, int
     [("two", ("RTX 4060 Ti", "RTX 2080 Ti")), ("busy9", ("9.0 GB",)), ("none", ("no card",))],
 )
 def test_machine_step_shows_what_nvml_says(
-    variant: str, words: tuple[str, ...], tmp_path: Path
+    variant: Variant, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     environment = build_stub(tmp_path, variant)
     terminal = Terminal("backprop_tui", size=(36, 120), cwd=tmp_path, env=environment)

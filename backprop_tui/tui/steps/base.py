@@ -91,7 +91,8 @@ class Step(VerticalScroll, can_focus=False):
 
     def _finish_names(self) -> None:
         field = self._focused_field() if self.is_attached else None
-        if field is None or field.key not in ("model.id", "data.path"):
+        here = field is not None and self in field.ancestors
+        if field is None or not here or field.key not in ("model.id", "data.path"):
             planner(self).ask_hub()
 
     @on(Notes.FixClicked)
