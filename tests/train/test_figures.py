@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backprop_tui.core.events import Evaluated, Step
+from backprop_tui.core.events import Evaluated, Started, Step
 from backprop_tui.core.rows import Pair
 from backprop_tui.core.runfile_io import change
 from backprop_tui.train import trainers
@@ -119,7 +119,7 @@ def test_held_out_rows_that_are_too_long_are_counted_too(tmp_path: Path) -> None
     data.write_text("\n".join(json.dumps(row) for row in rows))
     changes = {"data.path": str(data), "data.max_length": 64, "data.heldout": 0.5}
     done = run_training(pocket_run("simpo", tmp_path / "run", changes))
-    started = next(event for event in done.events if type(event).__name__ == "Started")
+    started = next(event for event in done.events if isinstance(event, Started))
     assert started.heldout_rows < 20
     assert started.train_rows + started.heldout_rows + sum(started.dropped.values()) == 40
 

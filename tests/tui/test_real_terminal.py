@@ -74,7 +74,7 @@ def test_ctrl_c_while_loading_and_while_training_asks_then_stops(
     words: str, tmp_path: Path
 ) -> None:
     terminal = demo(tmp_path, 500, (36, 120))
-    terminal.until("Machine")
+    terminal.until("fits")  # model and data have been read
     terminal.send(START)
     terminal.until(words)
     terminal.send(INTERRUPT)
@@ -87,7 +87,7 @@ def test_ctrl_c_while_loading_and_while_training_asks_then_stops(
 
 def test_stop_and_save_leaves_an_adapter(tmp_path: Path) -> None:
     terminal = demo(tmp_path, 500, (36, 120))
-    terminal.until("Machine")
+    terminal.until("fits")  # model and data have been read
     terminal.send(START)
     terminal.until("held-out loss")
     terminal.send(STOP)
