@@ -236,14 +236,21 @@ class WizardScreen(Screen[None]):
             self.planner.saved(path)
             self.notify(f"backprop-tui run {path}", title=f"Saved {path}")
 
+    _start_waits = False  # f9 came while something was being read
+
     async def action_start(self) -> None:
         """Start the training, or say what stands in the way and go there."""
         self.planner.ask_hub()
         view = self.planner.view
         missing = [item for item in view.problems if view.is_todo(item)]
         if view.reading & {"machine", "model", "data"}:
-            self.notify("Still reading: start again in a moment.", severity="warning")
-        elif missing:
+            if not self._start_waits:
+                self.notify("Still reading: it starts when that is done.")
+            self._start_waits = True
+            self.set_timer(0.1, self.action_start)
+            return
+        self._start_waits = False
+        if missing:
             first = min(missing, key=lambda item: STEPS.index(step_of(item.field)))
             what = "a model" if step_of(first.field) == "model" else "the data"
             self.notify(f"Choose {what} first.", severity="warning", title="Cannot start yet")
