@@ -14,6 +14,8 @@ _one_at_a_time = threading.Lock()
 
 def load_libraries(names: Iterable[str]) -> None:
     """Import them, or wait until another thread that is importing some has finished."""
+    # It logs that an optional CPU kernel is not installed, which nobody can act on here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with _one_at_a_time:
         for name in names:
             importlib.import_module(name)
@@ -30,12 +32,11 @@ class LibraryReport:
 
 def library_report() -> LibraryReport:
     """Imports torch and bitsandbytes; takes seconds."""
+    load_libraries(["torch"])
     import torch
 
-    # It logs that an optional CPU kernel is not installed, which nobody can act on here.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        import bitsandbytes  # noqa: F401 - loading its kernels is the check
+        load_libraries(["bitsandbytes"])  # loading its kernels is the check
 
         quantising = "bitsandbytes loads"
     except (ImportError, RuntimeError, OSError) as error:
