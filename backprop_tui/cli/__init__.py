@@ -7,8 +7,9 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
-from backprop_tui.cli.facts import data_command, gpu_command
+from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import check_command, init_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command

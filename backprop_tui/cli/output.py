@@ -11,6 +11,8 @@ import typer
 from backprop_tui.core.errors import BackpropError, ConfigError
 from backprop_tui.core.rules import Advice
 
+JSON_HELP = "Print JSON instead of text."
+
 
 def show_error(error: BackpropError) -> None:
     """The error on stderr: each problem with its key, what is allowed and its source."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from backprop_tui.cli.facts import JSON_HELP
-from backprop_tui.cli.output import show_advice, show_error, show_json, show_table
+from backprop_tui.cli.output import JSON_HELP, show_advice, show_error, show_json, show_table
 from backprop_tui.core import runfile_io
 from backprop_tui.core.effective import effective
 from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from backprop_tui.core.quality import Quality
+
 Shape = Literal["sft", "paired", "unpaired", "other"]
 
 
@@ -106,28 +108,58 @@ class LengthBias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppedRow:
-    """One row that cannot be trained. row counts from 1 (the line, for JSONL)."""
+    """One row that cannot be trained. row counts from 1 (the line, for JSONL).
+
+    place: where to look, for a person: "12", or "b.jsonl 12" where there are several files.
+    """
 
     row: int
     reason: str
     excerpt: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One way to make a data set usable: what it would mean, and the run-file keys to set."""
+
+    text: str
+    changes: tuple[tuple[str, Any], ...]  # ("data.columns", {"label": "tag"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What one max_length would do to the sampled rows, in rows.
+
+    whole + prompt_cut + too_long == the rows measured. too_long: the answer alone fills it,
+    so the row is dropped, or its answer cut when the run file asks.
+    """
+
+    max_length: int
+    whole: int
+    prompt_cut: int
+    too_long: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
     """A data set: what it is, how much of it can be trained, and what it looks like.
 
-    kept + sum(dropped.values()) == rows, always.
+    kept + sum(dropped.values()) == rows, always. exact: those are counts; else they are
+    estimated from a sample, because the file is too large to read whole at once.
     """
 
     name: str  # as the user gave it
     path: str | None  # resolved file, absolute; None for a hub data set
-    format: str  # "jsonl" | "json" | "csv" | "parquet" | "hub"
+    format: str  # "jsonl" | "json" | "csv" | "tsv" | "parquet" | "hub"
     shape: Shape
     layout: str  # the columns that decided, in words: "prompt, chosen, rejected"
     columns: tuple[str, ...]
     rows: int
     kept: int
+    exact: bool = True
+    files: tuple[str, ...] = ()  # where there are several
+    size: int | None = None  # bytes on disk
     dropped: dict[str, int] = field(default_factory=dict)
     dropped_rows: tuple[DroppedRow, ...] = ()  # the first few of each reason
     sampled: int = 0
@@ -136,6 +168,7 @@ class DataFacts:
     )  # by prompt/chosen/rejected/completion
     # The same once a model is known, and "row": prompt and longest answer together.
     tokens: dict[str, Quantiles] | None = None
+    fits: tuple[Fit, ...] = ()  # once a model is known: what each max_length would do
     length_bias: LengthBias | None = None
     labels: dict[bool, int] | None = None  # kept rows by label, over the whole file
     duplicate_rows: int = 0
@@ -143,6 +176,8 @@ class DataFacts:
     examples: tuple[dict[str, str], ...] = ()  # three rows to look at, as text
     sha256: str | None = None
     advice: str = ""  # for "other": what it looks like and what would make it usable
+    offers: tuple[Offer, ...] = ()  # ways to make it usable, or to read it otherwise
+    quality: Quality | None = None  # None until it was looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,12 +36,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A prompt with a preferred and a dispreferred answer (paired preference)."""
+    """A prompt with a preferred and a dispreferred answer (paired preference).
+
+    scores: of chosen and of rejected, where the file holds them; never trained on.
+    """
 
     number: int
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
+    scores: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

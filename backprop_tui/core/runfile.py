@@ -48,11 +48,20 @@ class ModelSection(Section):
 class DataSection(Section):
     """The examples to learn from."""
 
-    path: str = Field("", description="File, hub id, or 'pocket' for the bundled examples.")
+    path: str = Field("", description="File, folder, hub id, or 'pocket' for the bundled examples.")
+    more_paths: list[str] | None = Field(
+        None, description="Further files with rows of the same kind, read after path."
+    )
+    config: str | None = Field(None, description="Configuration (subset) of a hub data set.")
     split: str | None = Field(None, description="Split of a hub data set, 'train' by default.")
     revision: str | None = Field(None, description="Commit, tag or branch of a hub data set.")
     columns: dict[str, str] | None = Field(
         None, description="Our column name = the file's, where detection is wrong."
+    )
+    labels: dict[str, bool] | None = Field(
+        None,
+        description="What each text in the label column means: true is good, false is bad. "
+        "Rows with any other text are dropped and counted.",
     )
     shape: Shape | None = Field(None, description="Overrides the detected shape.")
     max_length: WholePositive = Field(

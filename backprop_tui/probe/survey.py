@@ -117,9 +117,12 @@ def data_source(run: RunFile) -> DataSource:
     data = run.data
     return DataSource(
         path=data.path,
+        more=tuple(data.more_paths or ()),
+        config=data.config,
         split=data.split,
         revision=data.revision,
         columns=data.columns,
+        labels=data.labels,
         shape=data.shape,
         method=run.method,
     )

@@ -211,7 +211,7 @@ def test_a_refused_knob_has_its_source() -> None:
         ({"method": "simpo", "beta": 2.0}, "beta", "did you mean simpo.beta?"),
         ({"outptu": "x"}, "outptu", "did you mean output?"),
         ({"trainning": {"seed": 1}}, "trainning", "did you mean [training]?"),
-        ({"data": {"file": "x"}}, "data.file", "allowed here: data.path, data.split,"),
+        ({"data": {"file": "x"}}, "data.file", "allowed here: data.path, data.more_paths,"),
         (
             {"wandb": {"key": "x"}},
             "wandb",

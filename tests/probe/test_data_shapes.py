@@ -375,13 +375,13 @@ def test_what_is_not_clear_is_not_guessed(write: Write, record: Any, said: str) 
     loaded = load(DataSource(write("a.jsonl", [record] * 3)))
     assert (loaded.shape, loaded.rows) == ("other", [])
     assert loaded.dropped == {"columns not recognised": 3}
-    assert said in loaded.advice
+    assert said in loaded.decision.advice
 
 
 def test_a_file_without_objects(write: Write) -> None:
     loaded = load(DataSource(write("a.json", '["a", "b", 3]')))
     assert (loaded.shape, loaded.dropped) == ("other", {"not a JSON object": 3})
-    assert "no JSON object" in loaded.advice
+    assert "no JSON object" in loaded.decision.advice
 
 
 def test_the_offered_mapping_makes_it_usable(write: Write) -> None:
@@ -417,4 +417,4 @@ def test_a_shape_forced_in_vain_says_so(write: Write) -> None:
     path = write("a.jsonl", [{"prompt": "q", "completion": "c"}])
     loaded = load(DataSource(path, shape="paired"))
     assert (loaded.shape, loaded.dropped) == ("paired", {"one side missing": 1})
-    assert "paired was asked for, but no row has its columns" in loaded.advice
+    assert "paired was asked for, but no row has its columns" in loaded.decision.advice

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from backprop_tui.core.facts import DataFacts, Shape
 
 from .clean import Loaded, clean
+from .decision import Asked
 from .locate import bundled
 from .readers import read
 from .sample import describe, with_tokens
@@ -25,15 +26,19 @@ __all__ = ["DataSource", "Loaded", "bundled", "describe", "load", "probe_data", 
 class DataSource:
     """What to read, and how.
 
-    path: a file, a hub id, or "pocket". split, revision: of a hub data set.
-    columns: our name -> the file's name. shape: read it as this shape, whatever it looks like.
-    method: decides which bundled file "pocket" is.
+    path: a file, a folder, a hub id, or "pocket". more: further files, read after it.
+    config, split, revision: of a hub data set. columns: our name -> the file's name.
+    labels: what a text in the label column means. shape: read it as this shape, whatever it
+    looks like. method: decides which bundled file "pocket" is.
     """
 
     path: str
+    more: tuple[str, ...] = ()
+    config: str | None = None
     split: str | None = None
     revision: str | None = None
     columns: dict[str, str] | None = None
+    labels: dict[str, bool] | None = None
     shape: Shape | None = None
     method: str | None = None
 
@@ -41,7 +46,8 @@ class DataSource:
 def load(source: DataSource) -> Loaded:
     """Every row that can be trained, in file order. Raises InputError for an unreadable file."""
     table = read(source.path, source.split, source.revision, source.method)
-    return clean(table, source.columns, source.shape)
+    asked = Asked(columns=source.columns, labels=source.labels, shape=source.shape)
+    return clean(table, asked)
 
 
 def probe_data(source: DataSource, *, seed: int = 0) -> DataFacts:

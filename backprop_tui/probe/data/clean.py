@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DroppedRow, Shape
-from backprop_tui.core.rows import NO_SHAPE, NOT_A_ROW, UNPARSEABLE, Row
+from backprop_tui.core.rows import UNPARSEABLE, Row
 
-from .build import TEXT_LABELS, Record
-from .other import forced_in_vain, judged_column, looks_like
-from .shapes import COLUMNS, LAYOUTS, Layout, build, decide
+from .decision import Asked, Decision, decision
 from .table import Table
 from .turns import Unusable
 
@@ -32,13 +29,21 @@ class Loaded:
     """A data set read whole: the rows that can be trained, and what became of the others."""
 
     table: Table
-    shape: Shape
-    layout: str
+    decision: Decision
     columns: tuple[str, ...]
     rows: list[Row]  # kept, in file order
     dropped: dict[str, int]
     dropped_rows: tuple[DroppedRow, ...]
-    advice: str
+
+    @property
+    def shape(self) -> Shape:
+        """Which methods can read it."""
+        return self.decision.shape
+
+    @property
+    def layout(self) -> str:
+        """The columns that decided, in words; "" when none were recognised."""
+        return self.decision.layout.name if self.decision.layout else ""
 
 
 def sample(items: Sequence[T], seed: int, most: int = SAMPLE) -> list[T]:
@@ -49,40 +54,27 @@ def sample(items: Sequence[T], seed: int, most: int = SAMPLE) -> list[T]:
     return [items[i] for i in chosen]
 
 
-def clean(table: Table, columns: dict[str, str] | None, shape: Shape | None) -> Loaded:
+def clean(table: Table, asked: Asked) -> Loaded:
     """Decide the layout over a sample, then build every row of the file or say why not."""
     names = _columns(table)
-    columns = columns or {}
-    _check_columns(table.name, columns, names)
-    records: list[tuple[int, Any]] = [
-        (number, _prepared(value, columns, table.format == "csv"))
-        for number, value in table.records
-    ]
-    sampled = sample([value for _, value in records if isinstance(value, dict)], SEED)
-    layout = decide(sampled, shape)
-    advice = ""
-    if layout is None:
-        advice = (
-            looks_like(sampled) if sampled else "It holds no JSON object, so it has no columns."
-        )
-        if shape in ("sft", "paired", "unpaired"):
-            advice = forced_in_vain(shape, names)
-            layout = next(entry for entry in LAYOUTS if entry.shape == shape)
-    elif layout.shape == "sft" and shape is None and (judge := judged_column(sampled)):
-        advice = f"It has {layout.name}, and {judge}"
-        layout = None
-    rows, dropped = _build(layout, records)
+    sampled = sample([value for _, value in table.records if isinstance(value, dict)], SEED)
+    how = decision(table.name, sampled, names, asked, text_cells=table.format == "csv")
+    rows: list[Row] = []
+    dropped: list[Dropped] = []
+    for number, value in table.records:
+        try:
+            rows.append(how.row(number, value))
+        except Unusable as why:
+            dropped.append((number, why.reason, why.excerpt or value))
     dropped += [(broken.number, UNPARSEABLE, broken.text) for broken in table.broken]
     counts = Counter(reason for _, reason, _ in dropped)
     return Loaded(
         table=table,
-        shape=layout.shape if layout else "other",
-        layout=layout.name if layout else "",
+        decision=how,
         columns=names,
         rows=rows,
         dropped=dict(counts.most_common()),
         dropped_rows=_first_of_each(dropped),
-        advice=advice,
     )
 
 
@@ -95,55 +87,7 @@ def _columns(table: Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_columns(name: str, columns: dict[str, str], names: tuple[str, ...]) -> None:
-    for ours, theirs in columns.items():
-        wrong, allowed = (ours, COLUMNS) if ours not in COLUMNS else (theirs, names)
-        if wrong not in allowed:
-            from difflib import get_close_matches
-
-            close = get_close_matches(wrong, allowed, n=1)
-            what = "we read no column" if wrong == ours else "the data has no column"
-            raise InputError(
-                f"{name}: columns.{ours} = {theirs!r}: {what} {wrong!r}",
-                code="DATA_COLUMN",
-                hint=(f"did you mean {close[0]}? " if close else "")
-                + f"there are: {', '.join(allowed)}",
-            )
-
-
-def _prepared(value: Any, columns: dict[str, str], text_cells: bool) -> Any:
-    """The record under our column names; where every cell is text, its label read."""
-    if not isinstance(value, dict):
-        return value
-    record: Record = value
-    if columns:
-        named = {*columns, *columns.values()}
-        rest = {name: cell for name, cell in value.items() if name not in named}
-        record = rest | {ours: value[name] for ours, name in columns.items() if name in value}
-    if text_cells and isinstance(label := record.get("label"), str):
-        record = {**record, "label": TEXT_LABELS.get(label.strip().lower(), label)}
-    return record
-
-
 Dropped = tuple[int, str, Any]  # row number, reason, what to show of it
-
-
-def _build(
-    layout: Layout | None, records: list[tuple[int, Any]]
-) -> tuple[list[Row], list[Dropped]]:
-    rows: list[Row] = []
-    dropped: list[Dropped] = []
-    for number, record in records:
-        if not isinstance(record, dict):
-            dropped.append((number, NOT_A_ROW, record))
-        elif layout is None:
-            dropped.append((number, NO_SHAPE, record))
-        else:
-            try:
-                rows.append(build(layout, number, record))
-            except Unusable as why:
-                dropped.append((number, why.reason, why.excerpt or record))
-    return rows, dropped
 
 
 def _first_of_each(dropped: list[Dropped]) -> tuple[DroppedRow, ...]:

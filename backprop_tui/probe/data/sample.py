@@ -76,7 +76,8 @@ def describe(loaded: Loaded, *, seed: int = 0) -> DataFacts:
         duplicate_prompts=prompts_again,
         examples=_examples(sampled) if sampled else _raw_examples(loaded),
         sha256=table.sha256,
-        advice=loaded.advice,
+        advice=loaded.decision.advice,
+        offers=loaded.decision.offers,
     )
 
 
