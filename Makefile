@@ -38,6 +38,8 @@ screenshots: $(READY)  ## Draw screenshots/*.svg anew from a real demo run
 
 bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/data_scale.py
+	$(BIN)/python benchmarks/encoding.py
 
 pocket: $(READY)  ## Pretrain the bundled tiny model anew (about ten minutes)
 	$(BIN)/python scripts/build_pocket.py

@@ -1,4 +1,4 @@
-"""Write docs/run-file.md, and the tables of docs/methods.md, from the code they describe.
+"""Write docs/run-file.md, and the tables of docs/methods.md and docs/data.md, from the code.
 
 python scripts/write_docs.py           write them
 python scripts/write_docs.py --check   exit 1 when one of them is stale, change nothing
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -19,9 +19,11 @@ from backprop_tui.core import rates, runfile_io
 from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile, Section
 from backprop_tui.core.text import count, rate
+from backprop_tui.probe.data.columns import VERDICTS
+from backprop_tui.probe.data.shapes import COLUMNS, LAYOUTS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-RUN_FILE, METHODS_PAGE = "run-file.md", "methods.md"
+RUN_FILE, METHODS_PAGE, DATA_PAGE = "run-file.md", "methods.md", "data.md"
 REMAKE = "python scripts/write_docs.py"
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -152,7 +154,8 @@ def type_words(info: FieldInfo) -> str:
         elif origin is list:
             words.append("list of texts")
         elif origin is dict:
-            words.append(f"table of {TYPES[get_args(part)[1]]}s")
+            inner = get_args(part)[1]
+            words.append(f"table of {TYPES[inner]}{'' if inner is bool else 's'}")
         else:
             words.append(TYPES[part])
     return " or ".join(words)
@@ -322,7 +325,34 @@ def presets_table() -> str:
     )
 
 
-TABLES = {
+# --- docs/data.md: the tables between its markers
+
+
+def layouts_table() -> str:
+    """What is recognised, in order of precedence; of layouts that differ only in what the prompt
+    or the label is called, the first."""
+    shown: dict[tuple[str, str], tuple[str, str]] = {}
+    for layout in LAYOUTS:
+        first, _, rest = layout.name.partition(", ")
+        verdict = next((name for name in VERDICTS if f"{name} (label)" in layout.name), None)
+        if verdict in (None, VERDICTS[0]):
+            key = (rest or first, layout.shape) if layout.shape == "paired" else (layout.name, "")
+            shown.setdefault(key, (layout.name, layout.shape))
+    return table(("layout", "read as"), list(shown.values()))
+
+
+def verdicts_list() -> str:
+    """Columns read as labels when they hold true and false."""
+    return ", ".join(f"`{name}`" for name in VERDICTS) + "."
+
+
+def columns_list() -> str:
+    """Our names for columns."""
+    return ", ".join(f"`{name}`" for name in COLUMNS) + "."
+
+
+Tables = dict[str, Callable[[], str]]
+METHODS_TABLES: Tables = {
     "methods": methods_table,
     "knobs": knobs_table,
     "rates": rates_table,
@@ -330,14 +360,20 @@ TABLES = {
     "balance": balance_table,
     "presets": presets_table,
 }
+DATA_TABLES: Tables = {
+    "layouts": layouts_table,
+    "verdicts": verdicts_list,
+    "columns": columns_list,
+}
 
 
-def methods_page(text: str) -> str:
+def filled(path: Path, tables: Tables) -> str:
     """The page with every table between <!-- table: NAME --> and <!-- end --> made anew."""
-    for name, make in TABLES.items():
+    text = path.read_text(encoding="utf-8")
+    for name, make in tables.items():
         marked = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(marked.findall(text)) != 1:
-            raise SystemExit(f"{METHODS_PAGE} needs <!-- table: {name} --> … <!-- end --> once")
+            raise SystemExit(f"{path.name} needs <!-- table: {name} --> … <!-- end --> once")
         made = make()
         text = marked.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)  # type: ignore[misc]
     return text
@@ -345,10 +381,11 @@ def methods_page(text: str) -> str:
 
 def pages(folder: Path) -> dict[Path, str]:
     """What each file of the folder should hold."""
-    methods = folder / METHODS_PAGE
+    methods, data = folder / METHODS_PAGE, folder / DATA_PAGE
     return {
         folder / RUN_FILE: run_file_page(),
-        methods: methods_page(methods.read_text(encoding="utf-8")),
+        methods: filled(methods, METHODS_TABLES),
+        data: filled(data, DATA_TABLES),
     }
 
 

@@ -20,6 +20,7 @@ from tests.core.worlds import facts
 
 PACKAGE = Path(backprop_tui.__file__).parent
 DOCS = write_docs.DOCS
+PAGES = (write_docs.RUN_FILE, write_docs.METHODS_PAGE, write_docs.DATA_PAGE)
 ERRORS = ("InputError", "RunError", "BackpropError")
 # An error code that no keyword names: an argument, a returned tuple, a constant.
 ERROR_CODE = re.compile(
@@ -110,7 +111,7 @@ def test_the_generated_pages_are_fresh() -> None:
     assert write_docs.main(["--check"]) == 0
 
 
-@pytest.mark.parametrize("name", [write_docs.RUN_FILE, write_docs.METHODS_PAGE])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_stale_page_is_noticed_and_made_anew(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +119,7 @@ def test_a_stale_page_is_noticed_and_made_anew(
     shutil.copytree(DOCS, docs)
     page = docs / name
     fresh = page.read_text(encoding="utf-8")
-    page.write_text(fresh.replace("2405.14734", "0000.00000"), encoding="utf-8")
+    page.write_text(fresh.replace("prompt", "0000.00000"), encoding="utf-8")
     assert write_docs.main(["--check"], docs) == 1
     assert f"docs/{name} is stale" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") != fresh  # --check changes nothing
@@ -157,7 +158,7 @@ def test_the_complete_files_are_complete_and_sound() -> None:
         assert run.data.path
 
 
-@pytest.mark.parametrize("name", ["codes.md", write_docs.RUN_FILE, write_docs.METHODS_PAGE])
+@pytest.mark.parametrize("name", ["codes.md", *PAGES])
 def test_no_page_names_a_folder_of_one_machine(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert re.findall(r"(?<![\w.])/(?:work|home|root|tmp|Users|usr|mnt)\b", page) == []

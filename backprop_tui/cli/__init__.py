@@ -13,6 +13,7 @@ from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import check_command, init_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
+from backprop_tui.cli.split import split_command
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("gpu")(gpu_command)
 app.command("data")(data_command)
+app.command("split")(split_command)
 app.command("init")(init_command)
 app.command("check")(check_command)
 app.command("run")(run_command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def show_advice(advice: Iterable[Advice], *, err: bool = False) -> None:
     for item in advice:
         typer.echo(f"{item.level}  {item.message}  [{item.code}]", err=err)
         if item.fix:
-            changes = " ".join(f"--set {key}={_toml(value)}" for key, value in item.fix.changes)
+            changes = " ".join(map(as_set, item.fix.changes))
             typer.echo(f"    {item.fix.label}: {changes}", err=err)
         if item.source:
             typer.echo(f"    source: {item.source}", err=err)
@@ -53,7 +54,20 @@ def show_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def as_set(change: tuple[str, Any]) -> str:
+    """A run-file key and its value as the option that sets it, as a shell would take it."""
+    key, value = change
+    return f"--set {shlex.quote(f'{key}={_toml(value)}')}"
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(name)} = {_inner(each)}" for name, each in value.items())
+        return f"{{{inner}}}"
     return str(value)
+
+
+def _inner(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else _toml(value)

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from backprop_tui.cli.output import JSON_HELP, show_advice, show_error, show_json, show_table
+from backprop_tui.cli.output import (
+    JSON_HELP,
+    as_set,
+    show_advice,
+    show_error,
+    show_json,
+    show_table,
+)
 from backprop_tui.core import runfile_io
 from backprop_tui.core.effective import effective
 from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.memory import estimate
 from backprop_tui.core.methods import METHODS
-from backprop_tui.core.recommend import recommend
+from backprop_tui.core.recommend import Recommendation, recommend
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.core.text import count, rate
@@ -28,7 +35,9 @@ SET_HELP = "Override a key of the run file: section.key=value. Repeatable."
 
 def init_command(
     model: str = typer.Option(..., "--model", "-m", help="Folder, hub id or 'pocket'."),
-    data: str = typer.Option(..., "--data", "-d", help="File, hub id or 'pocket'."),
+    data: list[str] = typer.Option(
+        ..., "--data", "-d", help="File, folder, hub id or 'pocket'. Repeat it for more files."
+    ),
     method: str = typer.Option("auto", help="auto, sft, orpo, simpo or kto."),
     output: Path = typer.Option(Path("run.toml"), "--output", "-o", help="File to write."),
     sets: list[str] = typer.Option([], "--set", help=SET_HELP),
@@ -49,7 +58,9 @@ def init_command(
             hint="choose another name with -o, or --force to replace it",
             code="RUNFILE_EXISTS",
         )
-    named: dict[str, Any] = {"method": method, "model": {"id": model}, "data": {"path": data}}
+    named: dict[str, Any] = {"method": method, "model": {"id": model}, "data": {"path": data[0]}}
+    if data[1:]:
+        named["data"]["more_paths"] = data[1:]
     run, recommended = _first(named, sets)
     found = survey(run)
     if recommended:
@@ -58,12 +69,12 @@ def init_command(
             raise InputError(
                 f"{run.data.path}: no method fits: "
                 + " ".join(reason.text for reason in advice.reasons),
-                hint=f"--method {advice.runner_up}, if {advice.runner_up_when}"
-                if advice.runner_up
-                else "",
+                hint=_way_out(advice, found),
                 code="data-no-method",
             )
         named["method"] = advice.method
+        if advice.wait:
+            typer.echo(advice.wait, err=True)
         for reason in advice.reasons:
             typer.echo(f"{advice.method}: {reason.text}", err=True)
     run = _planned(named, sets, _fitted(run, found.facts))[0]
@@ -80,6 +91,14 @@ def init_command(
     typer.echo(f"wrote {output.resolve()}", err=True)
     show_advice(advice_on_it, err=True)
     typer.echo(f"next: backprop-tui run {output}", err=True)
+
+
+def _way_out(advice: Recommendation, found: Survey) -> str:
+    """What would make the data usable, as far as anything is known that would."""
+    ways = [f"--method {advice.runner_up}, if {advice.runner_up_when}"] if advice.runner_up else []
+    for offer in found.facts.data.offers if found.facts.data else ():
+        ways.append(f"{offer.text}: {' '.join(map(as_set, offer.changes))}")
+    return "\n  ".join(ways)
 
 
 def _first(named: dict[str, Any], sets: list[str]) -> tuple[RunFile, bool]:

@@ -95,10 +95,13 @@ def estimated_rows(run: RunFile, facts: Facts) -> TrainRows:
     if facts.data is None:
         return TrainRows(0, 0)
     kept, heldout = facts.data.kept, 0
+    labels = facts.data.labels or {}
+    if run.method == "kto" and facts.data.shape == "paired":
+        labels = {True: kept, False: kept}  # each pair is read as two rows
+        kept *= 2
     if run.data.heldout and kept > 1:
         # As the split does it: at least one row on each side.
         heldout = min(max(round(kept * run.data.heldout), 1), kept - 1)
-    labels = facts.data.labels or {}
     good, bad = labels.get(True, 0), labels.get(False, 0)
     share = 1 - run.data.heldout
     return TrainRows(

@@ -158,7 +158,8 @@ class DataFacts:
     rows: int
     kept: int
     exact: bool = True
-    files: tuple[str, ...] = ()  # where there are several
+    files: tuple[str, ...] = ()  # where there are several, absolute
+    left_out: tuple[str, ...] = ()  # files of other splits in the same folder, not read
     size: int | None = None  # bytes on disk
     dropped: dict[str, int] = field(default_factory=dict)
     dropped_rows: tuple[DroppedRow, ...] = ()  # the first few of each reason

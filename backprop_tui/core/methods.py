@@ -127,7 +127,7 @@ METHODS: dict[MethodName, Method] = {
         name="kto",
         title="Kahneman-Tversky optimisation",
         summary="Learns from single answers marked good or bad. The frozen base is the reference.",
-        shapes=("unpaired",),
+        shapes=("unpaired", "paired"),  # a pair is one good and one bad answer
         reference=True,
         knobs=(
             Knob("beta", 0.1, "How closely the model is held to the base.", KTO_PAPER),

@@ -1,75 +1,94 @@
-"""Which method the data calls for, and the evidence (methods.md section 8)."""
+"""Which method the data calls for, the evidence, and how sure that is (methods.md section 8)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from backprop_tui.core import evidence
+from backprop_tui.core.evidence import FEW_ROWS, TIGHT_HEADROOM, Reason
 from backprop_tui.core.facts import DataFacts, Facts
+from backprop_tui.core.findings import LENGTH_P_VALUE, LENGTH_SHARE, length_separates
 from backprop_tui.core.methods import KTO_PAPER, ORPO_PAPER, SIMPO_PAPER, MethodName
 from backprop_tui.core.text import count, percent, plural
 
-LENGTH_P_VALUE = 0.01  # two-sided sign test
-LENGTH_SHARE = 0.60  # share of unequal pairs on one side: well away from one half
-FEW_ROWS = 100
-TIGHT_HEADROOM = 0.15  # share of the card left free by the plan, under which memory is tight
+PLAIN_SHARE = 0.75  # of unequal pairs on one side: length alone makes the choice clear
+LEANING_SHARE = 0.55  # ... and from here on it leans
+PAIRS_ONCE = 0.45  # share of marked rows that repeat a prompt: they may have been pairs
 
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One piece of evidence, with the user's own figures, and where the rule comes from."""
-
-    text: str
-    source: str = ""
+__all__ = [
+    "FEW_ROWS",
+    "LENGTH_P_VALUE",
+    "LENGTH_SHARE",
+    "TIGHT_HEADROOM",
+    "Reason",
+    "Recommendation",
+    "recommend",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """method is None when nothing can be trained on this data."""
+    """method is None when nothing can be trained on this data.
+
+    confidence: "clear", "likely" or "a close call between ...", and why. wait: why training
+    should wait though a method is named, one sentence; "" when it need not.
+    """
 
     method: MethodName | None
     reasons: tuple[Reason, ...]
     runner_up: MethodName | None = None
     runner_up_when: str = ""  # what would change the choice
+    confidence: str = ""
+    wait: str = ""
 
 
 def recommend(facts: Facts, headroom: float | None = None) -> Recommendation:
-    """Facts -> the method to use, why, and the runner-up.
+    """Facts -> the method to use, why, how sure that is, and the runner-up.
 
     headroom: share of the card's memory the present plan leaves free, when known.
     """
     data = facts.data
     if data is None:
         return Recommendation(None, (Reason("No data has been chosen yet."),))
-    if data.kept == 0:
-        return Recommendation(None, (_nothing_to_train(data),))
-    if data.shape == "other":
-        return Recommendation(None, (Reason(data.advice or "The columns were not recognised."),))
+    if data.kept == 0 or data.shape == "other":
+        return Recommendation(None, (evidence.nothing_to_train(data),))
     if data.shape == "sft":
-        return Recommendation(
-            "sft",
-            (
-                Reason(
-                    f"{plural(data.kept, 'row')} of {data.layout} carry answers but no sign of "
-                    "which answer is better, so there is nothing to prefer."
-                ),
-                *_few(data),
+        found = _sft(data)
+    elif data.shape == "unpaired":
+        found = _unpaired(data)
+    else:
+        found = _paired(facts, data, headroom)
+        if evidence.noisy(data):
+            found = _beside_kto(found)
+    if found.method is None:
+        return found
+    return replace(
+        found,
+        reasons=(*found.reasons, *evidence.copies(data), *evidence.few(data)),
+        confidence=_with_doubts(found.confidence, data),
+        wait=evidence.wait(data),
+    )
+
+
+def _sft(data: DataFacts) -> Recommendation:
+    return Recommendation(
+        "sft",
+        (
+            Reason(
+                f"{plural(data.kept, 'row')} of {data.layout} carry answers but no sign of "
+                "which answer is better, so there is nothing to prefer."
             ),
-        )
-    if data.shape == "unpaired":
-        return _unpaired(data)
-    return _paired(facts, data, headroom)
+        ),
+        runner_up="orpo",
+        runner_up_when="each prompt also gets a worse answer, in a column rejected (or kto, if "
+        "each answer gets a label, true or false)",
+        confidence="clear: no other method learns from answers alone",
+    )
 
 
 def _unpaired(data: DataFacts) -> Recommendation:
     labels = data.labels or {}
     good, bad = labels.get(True, 0), labels.get(False, 0)
-    reasons = [
-        Reason(
-            f"Each answer is marked by itself: {count(good)} good, {count(bad)} bad. "
-            "KTO learns from such marks without pairs.",
-            KTO_PAPER,
-        )
-    ]
     if not good or not bad:
         present = "good" if good else "bad"
         return Recommendation(
@@ -84,20 +103,45 @@ def _unpaired(data: DataFacts) -> Recommendation:
             runner_up="sft" if good else None,
             runner_up_when="you imitate the good answers instead: leave out the label column",
         )
-    return Recommendation("kto", (*reasons, *_few(data)))
+    repeated = data.duplicate_prompts / data.kept
+    pairs_once = repeated >= PAIRS_ONCE
+    return Recommendation(
+        "kto",
+        (
+            Reason(
+                f"Each answer is marked by itself: {count(good)} good, {count(bad)} bad. "
+                "KTO learns from such marks without pairs.",
+                KTO_PAPER,
+            ),
+            *evidence.label_balance(data),
+            *evidence.agreement(data),
+        ),
+        runner_up="orpo" if pairs_once else "sft",
+        runner_up_when=(
+            f"the rows are made into pairs again: {percent(repeated)} of them repeat an earlier "
+            "prompt"
+            if pairs_once
+            else "the good answers alone are to be imitated: leave out the bad rows and the label"
+        ),
+        confidence="a close call between kto and orpo: the rows look like pairs taken apart"
+        if pairs_once
+        else "clear: no other method reads single marks",
+    )
 
 
 def _paired(facts: Facts, data: DataFacts, headroom: float | None) -> Recommendation:
-    for_simpo = _for_simpo(facts, data, headroom)
+    by_length = evidence.length(data) if length_separates(data.length_bias) else ()
+    by_memory = evidence.tight_memory(facts, headroom)
     model = facts.model
     base = model is not None and not model.chat_template
-    if for_simpo and not base:
+    if (by_length or by_memory) and not base:
         return Recommendation(
             "simpo",
-            (*for_simpo, *_few(data)),
+            (*by_length, *by_memory, *evidence.agreement(data)),
             runner_up="orpo",
             runner_up_when="the base model never saw supervised fine-tuning: "
             "ORPO imitates and prefers at once",
+            confidence=_simpo_confidence(data, bool(by_length), bool(by_memory)),
         )
     reasons = [
         Reason(
@@ -106,6 +150,10 @@ def _paired(facts: Facts, data: DataFacts, headroom: float | None) -> Recommenda
             ORPO_PAPER,
         )
     ]
+    when = (
+        "the model is already instruction-tuned and memory is tight, or chosen comes to be "
+        f"longer (or shorter) in {percent(LENGTH_SHARE)} of the pairs"
+    )
     if base and model is not None:
         reasons.insert(
             0,
@@ -116,87 +164,63 @@ def _paired(facts: Facts, data: DataFacts, headroom: float | None) -> Recommenda
                 SIMPO_PAPER,
             ),
         )
-    bias = data.length_bias
-    if bias and not _length_separates(data):
-        unequal = bias.chosen_longer + bias.chosen_shorter
-        reasons.append(
-            Reason(
-                f"Length does not tell the sides apart: chosen is longer in "
-                f"{count(bias.chosen_longer)} and shorter in {count(bias.chosen_shorter)} of "
-                f"{count(unequal)} unequal pairs (sign test p {_p(bias.p_value)}).",
-                SIMPO_PAPER,
-            )
-        )
-    if base:
-        when = " ".join(
-            ["supervised fine-tuning has come first.", *(reason.text for reason in for_simpo)]
-        )
-    else:
-        when = "the model is already instruction-tuned and memory is tight"
+        for_simpo = (reason.text for reason in (*by_length, *by_memory))
+        when = " ".join(["supervised fine-tuning has come first.", *for_simpo]).removesuffix(".")
+    if not by_length:
+        reasons += evidence.length(data)
     return Recommendation(
         "orpo",
-        (*reasons, *_few(data)),
+        (*reasons, *evidence.agreement(data)),
         runner_up="simpo",
-        runner_up_when=when.removesuffix("."),
+        runner_up_when=when,
+        confidence=_orpo_confidence(data, base),
     )
 
 
-def _for_simpo(facts: Facts, data: DataFacts, headroom: float | None) -> list[Reason]:
-    """What in the data and on the machine speaks for simpo."""
+def _beside_kto(found: Recommendation) -> Recommendation:
+    """Noisy pairs bring kto nearer than the other method for pairs."""
+    return replace(
+        found,
+        runner_up="kto",
+        runner_up_when="the noise cannot be mended: it reads each pair as a good and a bad "
+        "answer and bears noise better",
+        confidence=f"a close call between {found.method} and kto: the choices are noisy",
+    )
+
+
+def _longer_share(data: DataFacts) -> float | None:
+    """The larger share of unequal pairs with chosen on one side; None where none was measured."""
     bias = data.length_bias
-    reasons: list[Reason] = []
-    if bias and _length_separates(data):
-        side = "longer" if bias.chosen_longer > bias.chosen_shorter else "shorter"
-        n = max(bias.chosen_longer, bias.chosen_shorter)
-        unequal = bias.chosen_longer + bias.chosen_shorter
-        reasons.append(
-            Reason(
-                f"Chosen answers are {side} in {count(n)} of {count(unequal)} unequal pairs "
-                f"({percent(n / unequal)}, sign test p {_p(bias.p_value)}). Summed probabilities "
-                "would learn length; SimPO divides by it.",
-                SIMPO_PAPER,
-            )
+    unequal = bias.chosen_longer + bias.chosen_shorter if bias else 0
+    return max(bias.chosen_longer, bias.chosen_shorter) / unequal if bias and unequal else None
+
+
+def _simpo_confidence(data: DataFacts, by_length: bool, by_memory: bool) -> str:
+    if by_length and by_memory:
+        return "clear: length and memory both speak for simpo"
+    if by_memory:
+        return "likely: memory speaks for simpo, the data for neither"
+    if (_longer_share(data) or 0) >= PLAIN_SHARE:
+        return "clear: length alone tells the sides apart"
+    return "likely: length speaks for simpo, though not in every pair"
+
+
+def _orpo_confidence(data: DataFacts, base: bool) -> str:
+    if base:
+        return "likely: the model looks like one that never saw instructions"
+    share, bias = _longer_share(data), data.length_bias
+    if share is None or bias is None:
+        return "a close call between orpo and simpo: the lengths say nothing"
+    if share >= LEANING_SHARE and bias.p_value < LENGTH_P_VALUE:
+        return (
+            f"a close call between orpo and simpo: length leans to one side ({percent(share)}; "
+            f"{percent(LENGTH_SHARE)} would decide for simpo)"
         )
-    if headroom is not None and headroom < TIGHT_HEADROOM:
-        place = "memory" if facts.gpu is not None and facts.gpu_card is None else "card"
-        left = (
-            f"leaves {percent(headroom)} of the {place}"
-            if headroom >= 0
-            else f"needs {percent(-headroom)} of the {place} more than is free"
-        )
-        reasons.append(
-            Reason(
-                f"Memory is tight: the plan {left}. "
-                "SimPO keeps neither a reference nor an imitation term.",
-                SIMPO_PAPER,
-            )
-        )
-    return reasons
+    return "likely: nothing measured speaks for simpo"
 
 
-def _length_separates(data: DataFacts) -> bool:
-    bias = data.length_bias
-    if bias is None:
-        return False
-    unequal = bias.chosen_longer + bias.chosen_shorter
-    larger = max(bias.chosen_longer, bias.chosen_shorter)
-    return unequal > 0 and bias.p_value < LENGTH_P_VALUE and larger / unequal >= LENGTH_SHARE
-
-
-def _nothing_to_train(data: DataFacts) -> Reason:
-    if data.shape == "other":
-        return Reason(data.advice or "The columns were not recognised.")
-    worst = ", ".join(f"{count(n)} {reason}" for reason, n in data.dropped.items())
-    return Reason(f"None of {plural(data.rows, 'row')} can be trained: {worst or 'no rows'}.")
-
-
-def _few(data: DataFacts) -> tuple[Reason, ...]:
+def _with_doubts(confidence: str, data: DataFacts) -> str:
+    """So few rows make any choice less sure."""
     if data.kept >= FEW_ROWS:
-        return ()
-    return (
-        Reason(f"Only {plural(data.kept, 'row')}: expect the model to memorise, not to learn."),
-    )
-
-
-def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+        return confidence
+    return f"{confidence}; but {plural(data.kept, 'row')} can settle little"

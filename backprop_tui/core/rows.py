@@ -15,10 +15,16 @@ NOT_A_ROW = "not a JSON object"
 NO_SHAPE = "columns not recognised"
 SIDE_MISSING = "one side missing"
 NOT_TEXT = "not text"
+MEDIA = "needs an image, sound or video"
+TOOL_CALL = "tool call not written as text"
 EMPTY = "empty text"
 IDENTICAL = "identical sides"
 DIFFERENT_PROMPTS = "sides answer different prompts"
+PART_EARLY = "sides part before their last turn"
+TIED = "no answer scored better"
+SCORES_UNUSABLE = "scores unusable"
 LABEL_UNUSABLE = "label unusable"
+LABEL_UNMAPPED = "label not named in data.labels"
 NO_ANSWER = "no answer to train on"
 PROMPT_FILLS = "prompt fills the length"
 TOO_LONG = "answer longer than max_length"
@@ -87,3 +93,9 @@ def prompt_of(row: Row) -> tuple[Message, ...]:
 def paired_as_chat(row: Pair) -> Chat:
     """A pair under sft trains on prompt and chosen; `rejected` is unused (and the user is told)."""
     return Chat(row.number, row.prompt + row.chosen)
+
+
+def paired_as_labelled(row: Pair) -> tuple[Labelled, Labelled]:
+    """A pair under kto is a good and a bad answer to one prompt (KTO, arXiv:2402.01306)."""
+    good = Labelled(row.number, row.prompt, row.chosen, label=True)
+    return good, Labelled(row.number, row.prompt, row.rejected, label=False)

@@ -11,23 +11,27 @@ from pathlib import Path
 
 import psutil
 
-from backprop_tui.core.effective import Effective, TrainRows, effective
+from backprop_tui.core.effective import Effective, TrainRows, effective, estimated_rows
 from backprop_tui.core.errors import ConfigError, Problem
 from backprop_tui.core.facts import DataFacts, Facts, GpuFacts, ModelFacts
-from backprop_tui.core.rows import Labelled, Pair, Row, paired_as_chat
+from backprop_tui.core.rows import Labelled, Pair, Row, paired_as_chat, paired_as_labelled
 from backprop_tui.core.rules import Advice, judge
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.split import split
-from backprop_tui.probe.data import DataSource, Loaded, describe, load, with_tokens
+from backprop_tui.probe.data import DataSource, Loaded, describe, glance, load, with_tokens
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
 
+COMPARED = 20_000  # rows compared with each other at most: about a second
 MEASURED = 128  # rows made tokens: enough to judge one row in ten, and well under 0.2 s
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found, and what will be trained on. `advice` includes the refusals."""
+    """What was found, and what will be trained on. `advice` includes the refusals.
+
+    train, heldout: empty where the rows were only glanced at; then `counts` are estimates.
+    """
 
     facts: Facts
     train: list[Row]
@@ -37,13 +41,22 @@ class Survey:
     advice: tuple[Advice, ...]
 
 
-def survey(run: RunFile, *, path: str = "run file", trust_remote_code: bool = False) -> Survey:
-    """Read the world for this run file. Raises InputError for what cannot be read at all."""
+def survey(
+    run: RunFile,
+    *,
+    path: str = "run file",
+    trust_remote_code: bool = False,
+    to_train: bool = False,
+) -> Survey:
+    """Read the world for this run file. Raises InputError for what cannot be read at all.
+
+    to_train: every row is read, however large the data; else large data is glanced at.
+    """
     missing = [item for item in judge(run, Facts()) if item.level == "problem"]
     if missing:  # nothing is named yet, so there is nothing to read
         raise ConfigError(path, as_problems(missing))
     gpu = probe_gpu()
-    loaded, data = read_data(run)
+    loaded, data = read_data(run, to_train=to_train)
     model = probe_model(
         run.model.id, revision=run.model.revision, trust_remote_code=trust_remote_code
     )
@@ -64,9 +77,14 @@ def survey_from(
     if trust_remote_code:
         model = replace(model, remote_code=False)
     facts = Facts(gpu=gpu, model=model, data=data, card=run.machine.card)
-    rows = rows_for(run, loaded.rows)
-    train, heldout = split(rows, run.data.heldout, run.data.heldout_seed)
-    counts = count_rows(train, heldout)
+    train: list[Row] = []
+    heldout: list[Row] = []
+    if loaded.whole:
+        rows = rows_for(run, loaded.rows)
+        train, heldout = split(rows, run.data.heldout, run.data.heldout_seed)
+        counts = count_rows(train, heldout)
+    else:
+        counts = estimated_rows(run, facts)
     return Survey(
         facts=facts,
         train=train,
@@ -98,10 +116,20 @@ def as_problems(advice: list[Advice]) -> tuple[Problem, ...]:
     )
 
 
-def read_data(run: RunFile) -> tuple[Loaded, DataFacts]:
+def read_data(run: RunFile, *, to_train: bool = False) -> tuple[Loaded, DataFacts]:
     """The rows the run file names, and what they are."""
-    loaded = load(data_source(run))
-    return loaded, describe(loaded, seed=run.data.heldout_seed)
+    loaded = (load if to_train else glance)(data_source(run))
+    return loaded, judged(run, describe(loaded, seed=run.data.heldout_seed), loaded)
+
+
+def judged(run: RunFile, facts: DataFacts, loaded: Loaded) -> DataFacts:
+    """The facts with the quality report on a sample of the rows."""
+    from backprop_tui.probe.data.clean import sample
+    from backprop_tui.probe.data.quality import report
+
+    seed, heldout = run.data.heldout_seed, run.data.heldout
+    found = report(sample(loaded.rows, seed, COMPARED), seed, heldout=heldout)
+    return replace(facts, quality=found)
 
 
 def measured(run: RunFile, model: ModelFacts, data: DataFacts, loaded: Loaded) -> DataFacts:
@@ -129,11 +157,14 @@ def data_source(run: RunFile) -> DataSource:
 
 
 def rows_for(run: RunFile, rows: list[Row]) -> list[Row]:
-    """The rows as the method reads them: sft takes the chosen side of a pair."""
+    """The rows as the method reads them: sft takes the chosen side of a pair, kto both apart."""
     if run.method == "sft":
         return [paired_as_chat(row) if isinstance(row, Pair) else row for row in rows]
-    wanted = Labelled if run.method == "kto" else Pair
-    return [row for row in rows if isinstance(row, wanted)]
+    if run.method == "kto":
+        marked: list[Row] = [row for row in rows if isinstance(row, Labelled)]
+        pairs = (row for row in rows if isinstance(row, Pair))
+        return marked + [half for pair in pairs for half in paired_as_labelled(pair)]
+    return [row for row in rows if isinstance(row, Pair)]
 
 
 def count_rows(train: list[Row], heldout: list[Row]) -> TrainRows:
@@ -149,12 +180,26 @@ def count_rows(train: list[Row], heldout: list[Row]) -> TrainRows:
 
 def resolved(run: RunFile) -> RunFile:
     """The run file with local paths made absolute, so that it replays from any folder."""
-    changes: dict[str, object] = {}
-    for section, key in (("model", "id"), ("data", "path"), ("model", "chat_template")):
-        value = getattr(getattr(run, section), key)
-        if value and Path(value).expanduser().exists():
-            inner = changes.get(section, getattr(run, section))
-            changes[section] = inner.model_copy(  # type: ignore[attr-defined]
-                update={key: str(Path(value).expanduser().resolve())}
-            )
-    return run.model_copy(update=changes)
+    model, data = run.model, run.data
+    more = [_absolute(name) for name in data.more_paths] if data.more_paths else None
+    return run.model_copy(
+        update={
+            "model": model.model_copy(
+                update={
+                    "id": _absolute(model.id),
+                    "chat_template": model.chat_template and _absolute(model.chat_template),
+                }
+            ),
+            "data": data.model_copy(update={"path": _absolute(data.path), "more_paths": more}),
+        }
+    )
+
+
+def _absolute(name: str) -> str:
+    """A file or folder from the root; a pattern from its folder; a hub id as it is."""
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return str(path.resolve())
+    if any(sign in name for sign in "*?["):
+        return str(path.parent.resolve() / path.name)
+    return name

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.effective import effective
-from backprop_tui.core.errors import InputError, RunError
+from backprop_tui.core.errors import RunError
 from backprop_tui.core.events import Event, Finished, Preparing, Saved, Started, Warned
-from backprop_tui.core.rows import TEMPLATE_FAILED, TOO_LONG
-from backprop_tui.core.rules import judge
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
-from backprop_tui.probe.survey import Survey, count_rows, refuse, resolved, survey
+from backprop_tui.probe.survey import Survey, refuse, resolved, survey
 from backprop_tui.train.card import write_card
 from backprop_tui.train.folder import RunFolder, default_output, free_name
 from backprop_tui.train.libraries import load_libraries
@@ -85,6 +82,11 @@ class Session:
             raise StoppedEarly
         self.emit(Preparing(t=self.clock(), stage=text))
 
+    def stop_if_asked(self, _rows: int) -> None:
+        """Between two batches of rows: a stop need not wait for the rest."""
+        if self.control.stopping:
+            raise StoppedEarly
+
     def warn(self, message: str, *, code: str, source: str = "") -> None:
         """Something the user should know; the run goes on."""
         self.emit(Warned(t=self.clock(), code=code, message=message, source=source))
@@ -92,7 +94,7 @@ class Session:
     def run_to_end(self) -> Finished:
         """The order of a run: judge, make the folder, encode, load, train, save."""
         self.stage("reading the data and judging the plan")
-        found = survey(self.run, trust_remote_code=self.trust_remote_code)
+        found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
         refuse(found, "run file")
         self.folder = RunFolder.create(Path(self.run.output or default_output(self.run)).resolve())
         self.run = resolved(self.run).model_copy(update={"output": str(self.folder.path)})
@@ -101,6 +103,7 @@ class Session:
         self.stage("loading the libraries")
         load_libraries(LIBRARIES)
         self.open.enter_context(log_to(self.folder.log))
+        from backprop_tui.train.encode import encode
         from backprop_tui.train.model import check_targets, load_model, load_tokenizer, use_device
         from backprop_tui.train.trainers import TrainerInput, build_trainer
 
@@ -109,7 +112,9 @@ class Session:
         use_device(self.run, found.plan, model_facts)
         tokenizer = load_tokenizer(self.run, model_facts, trust_remote_code=self.trust_remote_code)
         self.stage(f"tokenising {plural(len(found.train) + len(found.heldout), 'row')}")
-        train_rows, heldout_rows, found = self.encode(found, tokenizer)
+        train_rows, heldout_rows, found = encode(
+            self.run, found, tokenizer, self.stop_if_asked, self.warn
+        )
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         self.stage(f"loading {model_facts.name}")
@@ -133,51 +138,6 @@ class Session:
         )
         self.started(found, trainer, train_rows, heldout_rows)
         return self.fit(trainer, callback)
-
-    def encode(self, found: Survey, tokenizer: Any) -> tuple[Encoding, Encoding, Survey]:
-        """Token ids of both sides, and the plan again for the rows that are really left."""
-        from backprop_tui.train.batches import Encoder
-
-        encoder = Encoder(
-            tokenizer=tokenizer,
-            max_length=found.plan.max_length,
-            cut_answers=self.run.data.cut_answers,
-            train_everything=bool(self.run.sft and self.run.sft.train_on == "everything"),
-        )
-        train_rows, heldout_rows = encoder.encode(found.train), encoder.encode(found.heldout)
-        kept = {row.number for row in train_rows.rows}
-        kept_heldout = {row.number for row in heldout_rows.rows}
-        train = [row for row in found.train if row.number in kept]
-        heldout = [row for row in found.heldout if row.number in kept_heldout]
-        lost = train_rows.dropped + heldout_rows.dropped
-        if not train:
-            raise InputError(
-                f"No row is left to train on: "
-                f"{', '.join(f'{n:,} {reason}' for reason, n in lost.items())}.",
-                hint=nothing_left(lost),
-                code="data-nothing-to-train",
-            )
-        counts = count_rows(train, heldout)
-        advice = judge(self.run, found.facts, counts)
-        found = Survey(
-            facts=found.facts,
-            train=train,
-            heldout=heldout,
-            counts=counts,
-            plan=effective(self.run, found.facts, counts),
-            advice=advice,
-        )
-        refuse(found, "run file")
-        for item in advice:
-            if item.level == "warning":
-                self.warn(item.message, code=item.code, source=item.source)
-        limit = f"(max_length {found.plan.max_length:,})"
-        for reason, n in lost.items():
-            message = f"{plural(n, 'row')} will not be trained: {reason} {limit}."
-            self.warn(message, code="rows-dropped-by-length")
-        for reason, n in (train_rows.cut + heldout_rows.cut).items():
-            self.warn(f"{plural(n, 'row')}: {reason} {limit}.", code="rows-cut")
-        return train_rows, heldout_rows, found
 
     def record(self, found: Survey, chat_template: str, train: Encoding, heldout: Encoding) -> None:
         """Write what this run is made with; compare it with what the file says it was."""
@@ -292,15 +252,3 @@ class Session:
             path=path,
             replay=replay,
         )
-
-
-def nothing_left(lost: Counter[str]) -> str:
-    """What to do when the commonest reason took every row."""
-    reason = lost.most_common(1)[0][0] if lost else ""
-    if reason == TEMPLATE_FAILED:
-        return (
-            "the model's chat template cannot render these turns; give one in model.chat_template"
-        )
-    if reason == TOO_LONG:
-        return "raise data.max_length, or set data.cut_answers = true"
-    return "backprop-tui data shows what the rows look like"

@@ -14,7 +14,7 @@ from typing import Any
 
 from backprop_tui.core.effective import Effective
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.train.batches import IGNORE, EncodedChat, EncodedLabelled, EncodedPair
+from backprop_tui.train.batches import EncodedChat, EncodedLabelled
 
 OPTIMIZERS = {
     "adamw": "adamw_torch",
@@ -114,18 +114,6 @@ def dataset(rows: list[dict[str, Any]]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(rows) if rows else None
-
-
-def pair_columns(row: EncodedPair) -> dict[str, Any]:
-    columns: dict[str, Any] = {"prompt": "", "chosen": "", "rejected": ""}
-    columns["prompt_input_ids"] = row.prompt
-    columns["prompt_attention_mask"] = [1] * len(row.prompt)
-    for side, answer in (("chosen", row.chosen), ("rejected", row.rejected)):
-        ids = row.prompt + answer
-        columns[f"{side}_input_ids"] = ids
-        columns[f"{side}_attention_mask"] = [1] * len(ids)
-        columns[f"{side}_labels"] = [IGNORE] * len(row.prompt) + answer
-    return columns
 
 
 def labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:

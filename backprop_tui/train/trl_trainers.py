@@ -22,6 +22,7 @@ from trl import KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+from backprop_tui.train.columns import paired_dataset
 from backprop_tui.train.model import lora_config
 from backprop_tui.train.trainers import (
     TrainerInput,
@@ -29,7 +30,6 @@ from backprop_tui.train.trainers import (
     common_arguments,
     dataset,
     labelled_columns,
-    pair_columns,
 )
 
 
@@ -249,8 +249,8 @@ def _paired(trainer: Any, given: TrainerInput, arguments: Any) -> Any:
     return trainer(
         model=model,
         args=arguments,
-        train_dataset=dataset([pair_columns(row) for row in given.train]),
-        eval_dataset=dataset([pair_columns(row) for row in given.heldout]),
+        train_dataset=paired_dataset(given.train),
+        eval_dataset=paired_dataset(given.heldout),
         processing_class=given.tokenizer,
         callbacks=[given.callback],
     )

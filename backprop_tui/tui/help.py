@@ -18,6 +18,7 @@ WIZARD_KEYS: tuple[Cell, ...] = (
     ("tab  shift+tab", "next and previous field; in a path, tab completes it"),
     ("up  down  enter", "move in a list or between fields, choose"),
     ("f2", "use the bundled model or data"),
+    ("f3  f4", "of the data: say which column is which; see what is trained"),
     ("f5", "read the machine, the model and the data again"),
     ("f6", "apply the fix shown beside a warning"),
     ("f9 or ctrl+r", "start the training"),
@@ -43,7 +44,7 @@ STEPS: tuple[Cell, ...] = (
     ("1 Machine", "which card to use, and who else holds its memory"),
     ("2 Model", "the language model that is tuned"),
     ("3 Data", "the examples it learns from, and how many are held out to measure on"),
-    ("4 Method", "sft imitates; orpo and simpo learn from pairs; kto from good and bad marks"),
+    ("4 Method", "sft imitates; orpo, simpo learn from pairs; kto from good and bad marks"),
     ("5 Tuning", "rate, batch, adapter and where to write; every default is sound"),
     ("6 Review", "what will happen, and the run file"),
 )

@@ -21,12 +21,13 @@ from backprop_tui.core.errors import Problem
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile import LoraSection, RunFile
 from backprop_tui.tui import probing
-from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
-from backprop_tui.tui.paths import Place, place
+from backprop_tui.tui.messages import CacheRead, DataCounted, DataRead, MachineRead, ModelRead
+from backprop_tui.tui.paths import Place, is_folder, place
 
 if TYPE_CHECKING:
     from textual.message import Message
 
+    from backprop_tui.probe.data import Loaded
     from backprop_tui.probe.model_cache import CachedModel
 
 DEBOUNCE = 0.3  # seconds without typing before a model or a file is looked up
@@ -52,6 +53,8 @@ class FactsKeeper(App[int]):
         self.reading: frozenset[str] = frozenset()  # what is being read
         self.troubles: dict[str, Problem] = {}  # by key: texts refused, and failed readings
         self._data: DataRead | None = None  # the newest answer, with the rows
+        self._asked: probing.DataQuestion | None = None  # the newest question about the data
+        self.counted: float | None = None  # share of a large data set that is counted so far
         self.unasked: frozenset[str] = frozenset()  # names of the hub that are still being typed
         self._given_names: tuple[str, ...] = ()  # begun with: meant as they are
         self._pauses: dict[str, Timer] = {}  # waiting for the user to stop typing
@@ -88,6 +91,11 @@ class FactsKeeper(App[int]):
         asked = probing.data_question(self.plan, self.facts)
         return self._data.rows if self._data.question.split == asked.split else None
 
+    @property
+    def loaded(self) -> Loaded | None:
+        """The rows of the data set the plan names, while they are at hand."""
+        return self._data.loaded if self._data is not None else None
+
     def watch_plan(self, before: RunFile, plan: RunFile) -> None:
         """Ask again for facts that belonged to another model or data set."""
         if probing.model_question(before) != probing.model_question(plan):
@@ -121,9 +129,10 @@ class FactsKeeper(App[int]):
         return place(name, (*self._given_names, *cached))
 
     def _look_up(self, what: str, name: str, ask: Callable[[], None]) -> None:
-        """Look a name up once the typing pauses; on the hub only when it is finished."""
+        """Look a name up once the typing pauses; a hub's or a folder's once it is finished."""
         self.unasked -= {what}
-        if name and self._place(name) == "hub":
+        # A folder of data is read whole, and typing a path passes through many.
+        if name and (self._place(name) == "hub" or (what == "data" and is_folder(name))):
             if what in self._pauses:
                 self._pauses[what].stop()
             self.reading -= {what}
@@ -163,7 +172,14 @@ class FactsKeeper(App[int]):
         question = probing.data_question(self.plan, self.facts)
         last = self._data
         held = last.loaded if last and last.question.source == question.source else None
-        self._run("data", partial(probing.read_data, question, held))
+        self._asked, self.counted = question, None
+        self.reading |= {"data"}
+
+        def nobody_waits() -> bool:
+            return self._asked is not question or not self.is_running
+
+        work = partial(probing.read_data, question, held, self.post_message, nobody_waits)
+        self.run_worker(work, name="data", group=READING, thread=True, exit_on_error=False)
 
     def _run(self, what: str, read: Callable[[], Message]) -> None:
         """Do the reading in a thread; its answer is posted as a message."""
@@ -205,9 +221,24 @@ class FactsKeeper(App[int]):
         self.settle("data.path", None)
         if message.problem is not None:
             self.settle(message.problem.field, message.problem)
-        self._data = message if message.facts is not None else None
-        self.facts = replace(self.facts, data=message.facts)
-        self._done("data")
+        self._data = message if message.loaded is not None else None
+        if not message.more or (message.facts and message.facts.exact):
+            self.counted = None
+        facts, before = message.facts, self.facts.data
+        if message.more and facts and before and before.sha256 == facts.sha256 is not None:
+            # The same rows counted in other tokens: the report on them still holds.
+            facts = replace(facts, quality=before.quality)
+        self.facts = replace(self.facts, data=facts)
+        if message.more and facts and facts.exact:
+            self.refresh_view()  # the quality report follows in a moment
+        else:
+            self._done("data")
+
+    def on_data_counted(self, message: DataCounted) -> None:
+        """The exact count goes on."""
+        if message.question is self._asked:
+            self.counted = message.share
+            self.refresh_view()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A reading that broke down is said under its field, like one that was refused."""

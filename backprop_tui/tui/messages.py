@@ -70,3 +70,15 @@ class DataRead(Message):
     """Exact counts after the held-out split."""
     problem: Problem | None = None
     """Why there is no answer, and what to do."""
+    more: bool = False
+    """Whether a fuller answer follows: exact counts, or the quality report."""
+
+
+@dataclass
+class DataCounted(Message):
+    """How far the exact count of a large data set has come."""
+
+    question: DataQuestion
+    """What was asked."""
+    share: float
+    """From 0 to 1."""

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+DATA_SUFFIXES = tuple(
+    suffix + packed
+    for suffix in (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+    for packed in ("", ".gz")
+)
 MOST = 200  # names offered at once; a longer folder wants another letter
 
 Place = Literal["here", "hub", "nowhere"]
@@ -28,6 +32,11 @@ class Offer:
 def is_data(entry: os.DirEntry[str]) -> bool:
     """A file that can be read as data."""
     return entry.name.lower().endswith(DATA_SUFFIXES) and entry.is_file()
+
+
+def is_folder(name: str) -> bool:
+    """Whether a text names a folder; no error for one that cannot be looked at."""
+    return os.path.isdir(os.path.expanduser(name))
 
 
 def is_model(entry: os.DirEntry[str]) -> bool:

@@ -17,8 +17,10 @@ from textual.widgets.option_list import Option
 from backprop_tui.core.rules import Advice
 from backprop_tui.tui.field import TextField, planner
 from backprop_tui.tui.panels.advice import Notes
-from backprop_tui.tui.paths import Offer, Wanted, completed, offers
+from backprop_tui.tui.paths import Offer, Wanted, completed, is_folder, offers
 from backprop_tui.tui.view import View, value_at
+
+UNASKED = "enter looks it up on the hub"
 
 
 class PathInput(Input):
@@ -90,7 +92,9 @@ class PathField(TextField):
         """What stands under the field; a name that is being typed is not yet a mistake."""
         found = view.under(self.key)
         if self.key.split(".")[0] in planner(self).unasked:
-            return (Advice("HUB_UNASKED", "note", self.key, "enter looks it up on the hub"),)
+            folder = self.key == "data.path" and is_folder(self.input.value)
+            text = "enter reads every file in this folder" if folder else UNASKED
+            return (Advice("HUB_UNASKED", "note", self.key, text),)
         if not self._offers or not self.input.value:
             return found
         text = "nothing has this name yet: tab completes it, down chooses from the list."

@@ -19,6 +19,8 @@ from backprop_tui.tui.keeper import FactsKeeper, new_plan
 from backprop_tui.tui.probing import output_problems
 from backprop_tui.tui.view import View, look, value_at
 
+OF_ONE_FILE = ("more_paths", "config", "split", "revision", "columns", "labels", "shape")
+
 
 class Planner(FactsKeeper):
     """The plan, the facts, and the view computed from them."""
@@ -85,6 +87,13 @@ class Planner(FactsKeeper):
             self._set_method(wanted)
             self.view = self._look()
 
+    def _other_file(self, path: str) -> dict[str, Any]:
+        """How a file is read belongs to that file: put away, and taken out again with its name."""
+        own = dump(self.plan)["data"]
+        self._put_away[f"data {self.plan.data.path}"] = own
+        kept = self._put_away.get(f"data {path}", {})
+        return {f"data.{key}": kept.get(key) for key in OF_ONE_FILE}
+
     def _look(self) -> View:
         return look(
             self.plan,
@@ -94,11 +103,15 @@ class Planner(FactsKeeper):
             reading=self.reading,
             free_ram=self.free_ram,
             method_chosen=self.method_chosen,
+            counted=self.counted,
         )
 
     def _change(self, changes: Mapping[str, Any]) -> None:
         if any(key.split(".")[0] in METHODS for key in changes):
             self.method_chosen = True  # its numbers were set by hand
+        path = changes.get("data.path", self.plan.data.path)
+        if path != self.plan.data.path:
+            changes = {**self._other_file(str(path or "")), **changes}
         self.plan = change(self.plan, changes)
         self.refresh_view()
 

@@ -7,7 +7,8 @@ current one is stale and is dropped by the app.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,15 @@ from backprop_tui.core.errors import BackpropError, Problem
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.tui.messages import CacheRead, DataRead, MachineRead, ModelRead
+from backprop_tui.tui.messages import CacheRead, DataCounted, DataRead, MachineRead, ModelRead
 
 if TYPE_CHECKING:
+    from textual.message import Message
+
     from backprop_tui.probe.data import Loaded
+
+
+MAPPING = "DATA_COLUMN"  # a mapping that cannot be: the file itself can be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,12 @@ class DataQuestion:
         """What the rows themselves depend on."""
         data = self.plan.data
         columns = tuple(sorted((data.columns or {}).items()))
+        labels = tuple(sorted((data.labels or {}).items()))
+        more = tuple(data.more_paths or ())
         # The bundled examples come in several shapes, one for each kind of method.
         kind = self.plan.method if data.path == "pocket" else ""
-        return (data.path, data.split, data.revision, columns, data.shape, kind)
+        which = (data.path, more, data.config, data.split, data.revision)
+        return (which, columns, labels, data.shape, kind)
 
     @property
     def split(self) -> tuple[Any, ...]:
@@ -95,18 +104,54 @@ def read_model(question: ModelQuestion) -> ModelRead:
         return ModelRead(question, None, as_problem("model.id", error))
 
 
-def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
-    """The facts of a data set, or why it cannot be used. held: its rows, when already loaded."""
+def read_data(
+    question: DataQuestion,
+    held: Loaded | None,
+    post: Callable[[Message], object],
+    stop: Callable[[], bool],
+) -> None:
+    """Post the facts of a data set at once, then fuller ones: exact counts, the quality report.
+
+    held: its rows, when already loaded. stop: whether nobody waits for the answer any more.
+    """
+    from backprop_tui.probe.data import ScanStopped, glance, load, scan
+    from backprop_tui.probe.survey import data_source, judged
+
+    source = data_source(question.plan)
+    try:
+        loaded = held if held is not None else glance(source)
+        first = answer(question, loaded)
+    except BackpropError as error:
+        unmapped = load(replace(source, columns=None)) if error.code == MAPPING else None
+        post(DataRead(question, None, unmapped, problem=as_problem("data.path", error)))
+        return
+    post(replace(first, more=True))
+    try:
+        if not loaded.exact and not stop():
+
+            def counted(share: float) -> None:
+                post(DataCounted(question, share))
+
+            loaded = scan(source, counted, stop)
+            first = answer(question, loaded)
+            post(replace(first, more=True))
+    except ScanStopped:
+        return
+    except BackpropError as error:  # the file went away meanwhile
+        post(replace(first, problem=as_problem("data.path", error)))
+        return
+    if first.facts is not None and not stop():
+        post(replace(first, facts=judged(question.plan, first.facts, loaded)))
+
+
+def answer(question: DataQuestion, loaded: Loaded) -> DataRead:
+    """The facts of rows that were read, and their counts after the split."""
     from backprop_tui.core.split import split
-    from backprop_tui.probe.data import describe, load, with_tokens
-    from backprop_tui.probe.survey import count_rows, data_source, rows_for
+    from backprop_tui.probe.data import describe, with_tokens
+    from backprop_tui.probe.survey import count_rows, rows_for
 
     plan = question.plan
-    try:
-        loaded = held if held is not None else load(data_source(plan))
-        facts = describe(loaded, seed=plan.data.heldout_seed)
-    except BackpropError as error:
-        return DataRead(question, None, problem=as_problem("data.path", error))
+    facts = describe(loaded, seed=plan.data.heldout_seed)
     problem = None
     if question.tokenizer and Path(question.tokenizer).is_file():
         try:
@@ -114,7 +159,7 @@ def read_data(question: DataQuestion, held: Loaded | None = None) -> DataRead:
         except BackpropError as error:
             problem = as_problem("model.id", error)
     counts = None
-    if facts.shape in METHODS[plan.method].shapes:
+    if loaded.whole and facts.shape in METHODS[plan.method].shapes:
         rows = rows_for(plan, loaded.rows)
         counts = count_rows(*split(rows, plan.data.heldout, plan.data.heldout_seed))
     return DataRead(question, facts, loaded, counts, problem)

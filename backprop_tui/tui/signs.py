@@ -26,6 +26,9 @@ class Signs:
     dot: str
     times: str
     arrow: str
+    back: str
+    about: str
+    full: str
     free: str
     limit: str
     more: str
@@ -47,6 +50,9 @@ UNICODE = Signs(
     dot="·",
     times="×",
     arrow="→",
+    back="←",
+    about="≈",
+    full="█",
     free="░",
     limit="┃",
     more="…",
@@ -63,6 +69,9 @@ PLAIN = Signs(
     dot="-",
     times="x",
     arrow="->",
+    back="<-",
+    about="~",
+    full="#",
     free=".",
     limit="|",
     more="...",

@@ -37,6 +37,7 @@ class View:
     recommendation: Recommendation
     reading: frozenset[str] = frozenset()
     method_chosen: bool = False
+    counted: float | None = None  # share of a large data set that is counted so far
 
     @property
     def problems(self) -> tuple[Advice, ...]:
@@ -67,6 +68,7 @@ def look(
     reading: frozenset[str] = frozenset(),
     free_ram: int | None = None,
     method_chosen: bool = False,
+    counted: float | None = None,
 ) -> View:
     """The view of a plan. troubles: texts that could not become part of it, and failed reads."""
     facts = replace(facts, card=plan.machine.card)
@@ -85,6 +87,7 @@ def look(
         recommendation=recommend(facts, memory.headroom if memory else None),
         reading=reading,
         method_chosen=method_chosen,
+        counted=counted,
     )
 
 

@@ -53,7 +53,11 @@ class WizardScreen(Screen[None]):
         Binding("ctrl+n", "next", "Next", id="wizard.next", tooltip="To the next step"),
         Binding("ctrl+b", "back", "Back", id="wizard.back", tooltip="To the step before"),
         Binding("f2", "pocket", "Pocket", id="wizard.pocket", tooltip="Use the bundled one"),
-        Binding("f5", "reread", "Reread", id="wizard.reread", tooltip="Read everything again"),
+        Binding("f3", "columns", "Map", id="wizard.columns", tooltip="Say which column is which"),
+        Binding(
+            "f4", "rows", "Rows", id="wizard.rows", tooltip="See what is trained, token by token"
+        ),
+        Binding("f5", "reread", "Reread", id="wizard.reread", show=False),
         Binding("f6", "fix", "Fix", id="wizard.fix", tooltip="Apply the fix that is shown"),
         Binding("ctrl+s", "save", "Save", id="wizard.save", tooltip="Save the run file"),
         Binding("f9,ctrl+r", "start", "Start", id="wizard.start", tooltip="Start the training"),
@@ -152,7 +156,8 @@ class WizardScreen(Screen[None]):
     def _refresh_keys(self) -> None:
         """The footer is rebuilt only when a key became usable or unusable."""
         usable = tuple(
-            self.check_action(action, ()) for action in ("next", "back", "pocket", "fix")
+            self.check_action(action, ())
+            for action in ("next", "back", "pocket", "columns", "rows", "fix")
         )
         if usable != self._usable:
             self._usable = usable
@@ -175,7 +180,9 @@ class WizardScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """None greys a key that would do nothing now."""
+        """None greys a key that would do nothing now; False hides one of another step."""
+        if action in ("columns", "rows") and self.step != "data":
+            return False
         match action:
             case "next":
                 usable = self.step != STEPS[-1]
@@ -183,6 +190,11 @@ class WizardScreen(Screen[None]):
                 usable = self.step != STEPS[0]
             case "pocket":
                 usable = self.step in POCKET
+            case "columns":
+                usable = self.planner.loaded is not None
+            case "rows":
+                facts = self.planner.facts
+                usable = bool(facts.model and facts.data and facts.data.kept)
             case "fix":
                 usable = self.is_mounted and self.current.fixable(self.planner.view) is not None
             case _:
@@ -208,6 +220,24 @@ class WizardScreen(Screen[None]):
     def action_pocket(self) -> None:
         """Take the bundled model or data."""
         self.planner.apply({POCKET[self.step]: "pocket"})
+
+    def action_columns(self) -> None:
+        """Say which column is which."""
+        from backprop_tui.tui.mapping import Changes, MappingScreen
+
+        def taken(changes: Changes | None) -> None:
+            if changes is not None:
+                self.planner.apply(changes)
+
+        if (loaded := self.planner.loaded) is not None:
+            self.app.push_screen(MappingScreen(loaded, self.planner.plan.data), taken)
+
+    def action_rows(self) -> None:
+        """See what is trained, token by token."""
+        from backprop_tui.tui.row_view import RowViewScreen
+
+        if (loaded := self.planner.loaded) is not None:
+            self.app.push_screen(RowViewScreen(self.planner.view, loaded))
 
     def action_reread(self) -> None:
         """Read the machine, the model and the data again."""

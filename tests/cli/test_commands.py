@@ -168,8 +168,8 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
 
 
 def test_init_writes_nothing_that_could_not_run(tmp_path: Path) -> None:
-    data = pairs(tmp_path / "pairs.jsonl")
-    done = backprop("init", "-m", "pocket", "-d", data, "--method", "kto", cwd=tmp_path)
+    data = marks(tmp_path / "marks.jsonl", good=20, bad=20)
+    done = backprop("init", "-m", "pocket", "-d", data, "--method", "orpo", cwd=tmp_path)
     assert done.returncode == 1
     assert "data-shape-mismatch" in done.stderr
     assert not (tmp_path / "run.toml").exists()
@@ -339,13 +339,13 @@ def test_kto_with_one_label_is_refused(tmp_path: Path) -> None:
     assert "kto-one-label" in codes(judged["problems"])
 
 
-def test_paired_file_under_kto_is_refused_with_what_fits(tmp_path: Path) -> None:
-    data = pairs(tmp_path / "pairs.jsonl")
-    path = run_file(tmp_path / "run.toml", "kto", data__path=str(data))
+def test_marks_under_orpo_are_refused_with_what_fits(tmp_path: Path) -> None:
+    data = marks(tmp_path / "marks.jsonl", good=20, bad=20)
+    path = run_file(tmp_path / "run.toml", "orpo", data__path=str(data))
     code, judged = check(path)
     assert code == 1
     problem = next(p for p in judged["problems"] if p["code"] == "data-shape-mismatch")
-    assert "orpo, simpo" in problem["message"]
+    assert "Methods that fit: kto." in problem["message"]
     done = backprop("run", path)
     assert done.returncode == 1
     assert not (tmp_path / "out").exists()

@@ -41,7 +41,7 @@ def test_the_four_methods_and_what_they_need() -> None:
     ("shape", "fitting"),
     [
         ("sft", ("sft",)),
-        ("paired", ("sft", "orpo", "simpo")),
+        ("paired", ("sft", "orpo", "simpo", "kto")),
         ("unpaired", ("kto",)),
         ("other", ()),
     ],

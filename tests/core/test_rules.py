@@ -7,15 +7,16 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import backprop_tui.core.rules
 from backprop_tui.core import runfile_io, runfile_keys
 from backprop_tui.core.effective import TrainRows, effective, estimated_rows
-from backprop_tui.core.facts import DataFacts, Facts, GpuFacts, GpuProcess, ModelFacts
+from backprop_tui.core.facts import DataFacts, Facts, GpuFacts, GpuProcess, ModelFacts, Offer
 from backprop_tui.core.memory import estimate
+from backprop_tui.core.quality import Finding, Quality
 from backprop_tui.core.rules import LEVELS, RULES, Advice, Case, judge
 from backprop_tui.core.runfile import RunFile
 from tests.core.worlds import (
@@ -125,6 +126,35 @@ def dropped(kept: int, reasons: dict[str, int]) -> World:
 
 def sides(ratio: float, p_value: float, method: str = "orpo") -> World:
     return World(method, data=replace(PAIRS, length_bias=bias(1, 1, ratio=ratio, p_value=p_value)))
+
+
+# The warnings of the quality report, and the key each stands under.
+QUALITY_CODES = {
+    "data-label-noise": "data.path",
+    "data-contradictions": "data.path",
+    "data-cycles": "data.path",
+    "data-near-leak": "data.heldout",
+    "data-duplicates": "data.path",
+    "data-near-duplicates": "data.path",
+    "data-placeholders": "data.path",
+    "data-refusals": "data.path",
+    "data-script-mismatch": "data.path",
+    "data-short-answers": "data.path",
+}
+
+
+def reported(code: str, n: int, level: Literal["note", "warning"], method: str = "orpo") -> World:
+    """Pairs of which the quality report says one thing."""
+    finding = Finding(
+        code=code,
+        level=level,
+        count=n,
+        of=600,
+        text=f"{n} of 600 rows are odd.",
+        examples=("row 7: odd",),
+        do="Mend them.",
+    )
+    return World(method, data=replace(PAIRS, quality=Quality(rows=600, findings=(finding,))))
 
 
 def tokens(p90: int, **changes: Any) -> World:
@@ -349,9 +379,9 @@ EXAMPLES = [
         "data-shape-mismatch",
         "problem",
         "method",
-        kto(data=PAIRS),
+        kto(data=CHATS),
         kto(),
-        ("pairs.jsonl is paired", "kto needs unpaired", "sft, orpo, simpo"),
+        ("chats.jsonl is sft", "kto needs unpaired or paired", "Methods that fit: sft."),
     ),
     Example(
         "data-shape-mismatch",
@@ -364,7 +394,7 @@ EXAMPLES = [
     Example(
         "data-shape-mismatch",
         "problem",
-        "method",
+        "data.path",
         World(data=UNKNOWN),
         World(data=replace(UNKNOWN, rows=0, kept=0)),
         ("table.csv cannot be trained as it is: Columns a, b",),
@@ -476,6 +506,14 @@ EXAMPLES = [
         kto(data=replace(MARKS, duplicate_prompts=287)),
         ("45 % of the rows",),
     ),
+    Example(
+        "kto-splits-pairs",
+        "note",
+        "method",
+        World("kto"),
+        World("orpo"),
+        ("one good and one bad answer", "rows"),
+    ),
     # --- The model and the machine
     Example(
         INVALID,
@@ -567,6 +605,17 @@ EXAMPLES = [
         World(changes=CPU),
         World(),
         ("8.0B parameters", "machine.device is cpu"),
+    ),
+    *(
+        Example(
+            code,
+            "warning",
+            key,
+            reported(code, 60, "warning"),
+            reported(code, 2, "note"),
+            ("60 of 600 rows are odd.", "Mend them."),
+        )
+        for code, key in QUALITY_CODES.items()
     ),
     Example(
         "bf16-unsupported",
@@ -836,3 +885,14 @@ def test_a_smaller_batch_keeps_the_effective_one() -> None:
     assert advice.fix is not None
     run = runfile_io.change(run_file({"training.batch_size": 4}), dict(advice.fix.changes))
     assert (run.training.batch_size, run.effective_batch) == (1, 32)
+
+
+def test_an_only_offer_is_the_fix_and_one_of_several_is_not() -> None:
+    offer = Offer(text="read tag as the label", changes=(("data.columns", {"label": "tag"}),))
+    found = judge(run_file(), facts(data=replace(UNKNOWN, offers=(offer,))))
+    item = next(item for item in found if item.code == "data-shape-mismatch")
+    assert item.fix is not None
+    assert item.fix.label == "read tag as the label"
+    assert runfile_io.change(run_file(), dict(item.fix.changes)).data.columns == {"label": "tag"}
+    several = judge(run_file(), facts(data=replace(UNKNOWN, offers=(offer, offer))))
+    assert [item.fix for item in several if item.code == "data-shape-mismatch"] == [None]

@@ -52,15 +52,6 @@ def test_what_is_no_hub_id_is_never_looked_up_there(
     assert caught.value.code == "DATA_NOT_FOUND"
 
 
-def test_a_folder_lists_its_files(write: Write, tmp_path: Path) -> None:
-    write("b.csv", "x")
-    write("a.jsonl", "x")
-    write("notes.md", "x")
-    error = refused(str(tmp_path))
-    assert error.code == "DATA_IS_FOLDER"
-    assert error.hint == "name one of the files in it: a.jsonl, b.csv"
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -79,18 +70,14 @@ def test_empty(write: Write, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.safetensors", "a"])
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", bytes(range(256)) * 40, b"\x1f\x8b\x08\0abc"]
-)
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", bytes(range(256)) * 40])
 def test_a_binary_file(write: Write, name: str, content: bytes) -> None:
     error = refused(write(name, content))
     assert error.code == "DATA_NOT_TEXT"
-    assert ("gzip" in error.hint) == content.startswith(b"\x1f\x8b")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_another_encoding(write: Write, encoding: str) -> None:
-    error = refused(write("a.csv", "prompt,completion\né,ü\n".encode(encoding)))
+def test_another_encoding(write: Write) -> None:
+    error = refused(write("a.csv", "prompt,completion\né,ü\n".encode("latin-1")))
     assert error.code == "DATA_NOT_TEXT"
     assert "UTF-8" in error.message
 
@@ -141,7 +128,7 @@ def test_a_parquet_cut_in_half(write: Write, tmp_path: Path, name: str) -> None:
     assert "cut short" in error.hint
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.md", "# Title"), ("a", "hello"), ("a.tsv", "a\tb")])
+@pytest.mark.parametrize(("name", "text"), [("a.md", "# Title"), ("a", "hello"), ("a.txt", "a\tb")])
 def test_a_format_that_is_not_read(write: Write, name: str, text: str) -> None:
     error = refused(write(name, text))
     assert error.code == "DATA_FORMAT"
@@ -167,11 +154,11 @@ def test_no_permission() -> None:
 
 
 def test_no_permission_as_the_system_says_it(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> bytes:
+    def denied(self: Path, *_: Any, **__: Any) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     path = write("a.jsonl", '{"prompt": "a"}')
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     error = refused(path)
     assert (error.code, error.hint) == ("DATA_UNREADABLE", "check the file's permissions")
 
@@ -249,7 +236,7 @@ PAIR = {"prompt": "p", "chosen": "a", "rejected": "b"}
         (PAIR | {"rejected": {"role": "assistant", "content": None}}, "not text"),
         (PAIR | {"rejected": [{"role": "assistant"}]}, "not text"),
         (PAIR | {"rejected": [{"role": "assistant", "content": "x"}, "y"]}, "not text"),
-        (PAIR | {"rejected": [{"type": "image", "url": "x"}]}, "not text"),
+        (PAIR | {"rejected": [{"type": "image", "url": "x"}]}, "needs an image, sound or video"),
         (PAIR | {"rejected": "half a pair \ud800"}, "not text"),
         ("a string", "not a JSON object"),
         (None, "not a JSON object"),

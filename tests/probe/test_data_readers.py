@@ -186,16 +186,20 @@ def hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Callable[..., Any]) -> No
 def test_a_hub_id_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def load_dataset(name: str, *, split: str, revision: str | None) -> list[dict[str, str]]:
-        asked.append((name, split, revision, os.environ["HF_HUB_DISABLE_TELEMETRY"]))
+    def load_dataset(
+        name: str, config: str | None, *, split: str, revision: str | None
+    ) -> list[dict[str, str]]:
+        asked.append((name, config, split, revision, os.environ["HF_HUB_DISABLE_TELEMETRY"]))
         return PAIRS
 
     hub(monkeypatch, load_dataset)
     facts = probe_data(DataSource("some/pairs", split="test", revision="abc"))
-    assert asked == [("some/pairs", "test", "abc", "1")]
+    assert asked == [("some/pairs", None, "test", "abc", "1")]
     assert (facts.format, facts.shape, facts.kept, facts.path) == ("hub", "paired", 2, None)
     probe_data(DataSource("some/pairs"))
-    assert asked[-1][1:3] == ("train", None)
+    assert asked[-1][1:4] == (None, "train", None)
+    probe_data(DataSource("some/pairs", config="small"))
+    assert asked[-1][1] == "small"
 
 
 def test_a_hub_data_set_has_a_fingerprint_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,14 +230,18 @@ class DatasetNotFoundError(FileNotFoundError):
     [
         (DatasetNotFoundError("doesn't exist on the Hub"), "DATA_NOT_FOUND", "no such data set"),
         (ConnectionError("Couldn't reach it"), "DATA_NOT_FOUND", "cannot be reached"),
-        (ValueError("Unknown split \"train\". Should be one of ['a']"), "DATA_SPLIT", "['a']"),
+        (
+            ValueError("Unknown split \"train\". Should be one of ['a']"),
+            "DATA_SPLIT",
+            "there are: a",
+        ),
         (RuntimeError(""), "DATA_UNREADABLE", "RuntimeError"),
     ],
 )
 def test_a_hub_failure_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, said: str
 ) -> None:
-    def load_dataset(name: str, **options: Any) -> None:
+    def load_dataset(*names: Any, **options: Any) -> None:
         raise error
 
     hub(monkeypatch, load_dataset)
@@ -250,7 +258,7 @@ def test_a_hub_that_does_not_answer_leaves_the_cache(monkeypatch: pytest.MonkeyP
 
     states: list[Any] = []
 
-    def load_dataset(name: str, **options: Any) -> list[dict[str, str]]:
+    def load_dataset(*names: Any, **options: Any) -> list[dict[str, str]]:
         states.append((constants.HF_HUB_OFFLINE, sys.modules["datasets"].config.HF_HUB_OFFLINE))
         return PAIRS
 

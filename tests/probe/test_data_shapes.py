@@ -1,420 +1,266 @@
-"""Each layout: a row as people write it, and the row it becomes."""
+"""What the user says of the columns: other names, paths into them, meanings of labels, a shape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from backprop_tui.core.rows import Chat, Labelled, Message, Pair, Row
-from backprop_tui.probe.data import DataSource, load
-from backprop_tui.probe.data.shapes import LAYOUTS
+from backprop_tui.core.errors import InputError
+from backprop_tui.core.rows import Chat, Labelled, Pair, prompt_of, text_of
+from backprop_tui.probe.data.decision import Asked, Decision, decision
+from backprop_tui.probe.data.shapes import COLUMNS, LAYOUTS, SIDES
+from backprop_tui.probe.data.turns import Unusable
+from tests.probe.reading import A, B, Q, oai, read
 
-Write = Callable[..., str]
-
-Turns = tuple[tuple[str, str], ...]
-
-
-def plain(messages: tuple[Message, ...]) -> Turns:
-    return tuple((message.role[0], message.content) for message in messages)
-
-
-def parts(row: Row) -> tuple[Any, ...]:
-    """A row as short tuples, roles by their first letter."""
-    if isinstance(row, Pair):
-        return plain(row.prompt), plain(row.chosen), plain(row.rejected)
-    if isinstance(row, Labelled):
-        return plain(row.prompt), plain(row.completion), row.label
-    return (plain(row.messages),)
+PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
 
 
-def oai(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
-    return [{"role": role, "content": content} for role, content in turns]
+def test_a_mapping_makes_it_usable() -> None:
+    found = read(
+        [{"ask": "q", "yes": "good", "no": "bad"}],
+        columns={"prompt": "ask", "chosen": "yes", "rejected": "no"},
+    )
+    assert found.parts == [(Q, A, B)]
 
 
-def sharegpt(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
-    return [{"from": role, "value": content} for role, content in turns]
+def test_a_mapping_wins_over_a_column_of_the_same_name() -> None:
+    record = {"prompt": "old", "q2": "q", "chosen": "good", "rejected": "bad"}
+    assert read([record], columns={"prompt": "q2"}).parts == [(Q, A, B)]
 
 
-Q, A, B = (("u", "q"),), (("a", "good"),), (("a", "bad"),)
-HH = "\n\nHuman: hi\n\nAssistant: yo\n\nHuman: q\n\nAssistant:"
-HH_PROMPT = (("u", "hi"), ("a", "yo"), ("u", "q"))
-PROMPT_AS_TURNS = (("s", "be kind"), *Q)
-
-EXAMPLES: list[tuple[str, dict[str, Any], tuple[Any, ...]]] = [
-    # Unpaired
-    ("prompt, completion, label", {"prompt": "q", "completion": "good", "label": 1}, (Q, A, True)),
-    (
-        "prompt, completion, label",
-        {"prompt": oai(("user", "q")), "completion": oai(("assistant", "bad")), "label": False},
-        (Q, B, False),
-    ),
-    (
-        "prompt, completion, label",  # the conversation repeated
-        {
-            "prompt": "q",
-            "completion": oai(("user", "q"), ("assistant", "good")),
-            "label": True,
-        },
-        (Q, A, True),
-    ),
-    (
-        "instruction, input, output, label",
-        {"instruction": "q", "input": "", "output": "good", "label": True},
-        (Q, A, True),
-    ),
-    (
-        "messages, label",
-        {"messages": oai(("system", "be kind"), ("user", "q"), ("assistant", "bad")), "label": 0},
-        (PROMPT_AS_TURNS, B, False),
-    ),
-    # Paired
-    ("prompt, chosen, rejected", {"prompt": "q", "chosen": "good", "rejected": "bad"}, (Q, A, B)),
-    (
-        "prompt, chosen, rejected",
-        {
-            "prompt": oai(("system", "be kind"), ("user", "q")),
-            "chosen": {"role": "assistant", "content": "good"},
-            "rejected": {"from": "gpt", "value": "bad"},
-        },
-        (PROMPT_AS_TURNS, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # UltraFeedback: a string and full conversations
-        {
-            "prompt": "q",
-            "chosen": oai(("user", "q"), ("assistant", "good")),
-            "rejected": oai(("user", "q"), ("assistant", "bad")),
-        },
-        (Q, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # only the conversations have the system turn
-        {
-            "prompt": "q",
-            "chosen": oai(("system", "be kind"), ("user", "q"), ("assistant", "good")),
-            "rejected": oai(("system", "be kind"), ("user", "q"), ("assistant", "bad")),
-        },
-        (PROMPT_AS_TURNS, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # the prompt is the first turn of several shared ones
-        {
-            "prompt": "hi",
-            "chosen": oai(*[("user", "hi"), ("assistant", "yo"), ("user", "q")], ("gpt", "good")),
-            "rejected": oai(*[("user", "hi"), ("assistant", "yo"), ("user", "q")], ("gpt", "bad")),
-        },
-        (HH_PROMPT, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # the prompt is the last of the shared turns
-        {
-            "prompt": "q",
-            "chosen": oai(*[("user", "hi"), ("assistant", "yo"), ("user", "q")], ("gpt", "good")),
-            "rejected": oai(*[("user", "hi"), ("assistant", "yo"), ("user", "q")], ("gpt", "bad")),
-        },
-        (HH_PROMPT, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # an HH transcript with the answers apart
-        {"prompt": HH, "chosen": " good", "rejected": "bad"},
-        (HH_PROMPT, (("a", " good"),), B),
-    ),
-    (
-        "prompt, chosen, rejected",  # typed blocks
-        {
-            "prompt": [{"type": "text", "text": "q"}],
-            "chosen": oai(
-                ("assistant", [{"type": "text", "value": "go"}, {"type": "text", "text": "od"}])
-            ),
-            "rejected": "bad",
-        },
-        (Q, A, B),
-    ),
-    (
-        "prompt, chosen, rejected",  # one starts like the prompt: not a repetition
-        {"prompt": "Hi", "chosen": "Hi there", "rejected": "bad"},
-        ((("u", "Hi"),), (("a", "Hi there"),), B),
-    ),
-    (
-        "prompt, chosen, rejected (the prompt repeated in both)",
-        {"prompt": "q?", "chosen": "q? good", "rejected": "q?\nbad"},
-        ((("u", "q?"),), A, B),
-    ),
-    (
-        "prompt, chosen, rejected (the prompt repeated in both)",
-        {"prompt": HH, "chosen": HH + " good", "rejected": HH + " bad"},
-        (HH_PROMPT, A, B),
-    ),
-    (
-        "instruction, input, chosen, rejected",  # Alpaca with a preference
-        {"instruction": "q", "input": "in", "output": "good", "chosen": "good", "rejected": "bad"},
-        ((("u", "q\n\nin"),), A, B),
-    ),
-    (
-        "question, chosen, rejected",
-        {"system": "be kind", "question": "q", "chosen": "good", "rejected": "bad"},
-        (PROMPT_AS_TURNS, A, B),
-    ),
-    (
-        "query, chosen, rejected",
-        {"query": "q", "history": [["hi", "yo"]], "chosen": "good", "rejected": "bad"},
-        (HH_PROMPT, A, B),
-    ),
-    (
-        "conversations, chosen, rejected",
-        {
-            "conversations": sharegpt(("system", "be kind"), ("human", "q")),
-            "chosen": {"from": "gpt", "value": "good"},
-            "rejected": {"from": "gpt", "value": "bad"},
-        },
-        (PROMPT_AS_TURNS, A, B),
-    ),
-    (
-        "messages, chosen, rejected",
-        {"messages": oai(("user", "q")), "chosen": "good", "rejected": "bad"},
-        (Q, A, B),
-    ),
-    (
-        "chosen, rejected",  # HH
-        {"chosen": HH + " good", "rejected": HH + " bad"},
-        (HH_PROMPT, A, B),
-    ),
-    (
-        "chosen, rejected",  # they part before the last turn
-        {"chosen": HH + " good\n\nHuman: more\n\nAssistant: ok", "rejected": HH + " bad"},
-        (HH_PROMPT, (("a", "good"), ("u", "more"), ("a", "ok")), B),
-    ),
-    (
-        "chosen, rejected",
-        {
-            "chosen": oai(("user", "q"), ("assistant", "good")),
-            "rejected": oai(("user", "q"), ("assistant", "bad")),
-        },
-        (Q, A, B),
-    ),
-    (
-        "chosen, rejected",
-        {"chosen": "Say: 2+2?\nIt is 4", "rejected": "Say: 2+2?\nIt is 5"},
-        ((("u", "Say: 2+2?"),), (("a", "It is 4"),), (("a", "It is 5"),)),
-    ),
-    (
-        "chosen, rejected",  # a shared word is no prompt
-        {"chosen": "The cat", "rejected": "The dog"},
-        ((), (("a", "The cat"),), (("a", "The dog"),)),
-    ),
-    # Chat and instruction
-    (
-        "conversations (ShareGPT)",
-        {
-            "conversations": sharegpt(
-                ("human", "q"),
-                ("function_call", "f()"),
-                ("observation", "1"),
-                ("GPT", "good"),
-            )
-        },
-        ((*Q, ("a", "f()"), ("t", "1"), *A),),
-    ),
-    (
-        "messages (OpenAI)",
-        {"messages": oai(("system", ""), ("User", "q"), ("Assistant", "good"))},
-        ((("s", ""), *Q, *A),),
-    ),
-    (
-        "instruction, input, output (Alpaca)",
-        {"instruction": "q", "input": "in", "output": "good"},
-        ((("u", "q\n\nin"), *A),),
-    ),
-    (
-        "instruction, input, output (Alpaca)",
-        {"instruction": "q", "input": " ", "response": "good", "system": "be kind"},
-        ((*PROMPT_AS_TURNS, *A),),
-    ),
-    (
-        "text (ChatML)",
-        {
-            "text": "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\nq<|im_end|>\n"
-            "<|im_start|>assistant\ngood<|im_end|>\n"
-        },
-        ((*PROMPT_AS_TURNS, *A),),
-    ),
-    ("prompt, completion", {"prompt": "q", "completion": "good"}, ((*Q, *A),)),
-    (
-        "prompt, completion",
-        {"prompt": oai(("user", "q")), "completion": oai(("assistant", "good"))},
-        ((*Q, *A),),
-    ),
-]
-
-
-@pytest.mark.parametrize(("layout", "record", "expected"), EXAMPLES)
-def test_a_layout_becomes_our_row(
-    write: Write, layout: str, record: dict[str, Any], expected: tuple[Any, ...]
-) -> None:
-    loaded = load(DataSource(write("a.jsonl", [record])))
-    assert loaded.layout == layout
-    assert [parts(row) for row in loaded.rows] == [expected]
-    kind = {Pair: "paired", Labelled: "unpaired", Chat: "sft"}[type(loaded.rows[0])]
-    assert loaded.shape == kind
-
-
-def test_every_layout_has_an_example() -> None:
-    assert {layout.name for layout in LAYOUTS} == {name for name, _, _ in EXAMPLES}
-
-
-def test_precedence(write: Write) -> None:
-    everything = {
-        "prompt": "q",
-        "completion": "c",
-        "label": True,
-        "chosen": "good",
-        "rejected": "bad",
-        "conversations": sharegpt(("human", "q"), ("gpt", "c")),
-        "messages": oai(("user", "q"), ("assistant", "c")),
-        "instruction": "q",
-        "output": "c",
-        "text": "<|im_start|>user\nq<|im_end|><|im_start|>assistant\nc<|im_end|>",
-    }
-    found = []
-    for gone in ("label", "chosen", "conversations", "messages", "instruction", "text", None):
-        found.append(load(DataSource(write("a.jsonl", [everything]))).layout)
-        everything.pop(gone or "prompt")
-    assert found == [
-        "prompt, completion, label",
-        "prompt, chosen, rejected",
-        "conversations (ShareGPT)",
-        "messages (OpenAI)",
-        "instruction, input, output (Alpaca)",
-        "text (ChatML)",
-        "prompt, completion",
-    ]
-
-
-def test_the_first_row_does_not_decide(write: Write) -> None:
-    odd: list[Any] = [{"text": "x"}, {"prompt": "q", "completion": "c"}]
-    rows = [{"prompt": f"q{i}", "chosen": "good", "rejected": "bad"} for i in range(8)]
-    loaded = load(DataSource(write("a.jsonl", odd + rows)))
-    assert (loaded.shape, len(loaded.rows)) == ("paired", 8)
-    assert loaded.dropped == {"one side missing": 2}
-
-
-def test_rows_of_one_shape_may_have_different_columns(write: Write) -> None:
-    rows = [
-        {"messages": oai(("user", "q"), ("assistant", "good"))},
-        {"messages": oai(("user", "q"), ("assistant", "good"))},
-        {"conversations": sharegpt(("human", "q"), ("gpt", "good"))},
-        {"instruction": "q", "output": "good"},
-        {"something": "else"},
-    ]
-    loaded = load(DataSource(write("a.jsonl", rows)))
-    assert [parts(row) for row in loaded.rows] == [((*Q, *A),)] * 4
-    assert loaded.dropped == {"no answer to train on": 1}
+def test_a_mapped_column_is_not_read_under_its_own_name_too() -> None:
+    record = {"prompt": "q", "completion": "good", "label": "x", "system": "not this"}
+    assert read([record], columns={"text": "system"}, shape="sft").parts == [((*Q, *A),)]
 
 
 @pytest.mark.parametrize(
-    ("record", "reason"),
+    ("columns", "expected"),
     [
-        ({"messages": oai(("user", "q"))}, "no answer to train on"),
-        ({"messages": oai(("user", "q"), ("assistant", ""))}, "empty text"),
-        ({"messages": oai(("user", "q"), ("assistant", None))}, "not text"),
-        ({"messages": "q"}, "no answer to train on"),
-        ({"instruction": "q", "output": ["a", "b"]}, "no answer to train on"),
-        ({"instruction": "q", "output": 3}, "not text"),
-        ({"instruction": "q", "output": "a", "history": ["b"]}, "not text"),
-        ({"instruction": " ", "input": "", "output": "a"}, "empty text"),
+        ({"completion": "data.best.0"}, [((*Q, *A),)]),
+        ({"chosen": "data.best.0", "rejected": "data.worst.text"}, [(Q, A, B)]),
+        ({"completion": "data.best"}, []),  # a list of two
+        ({"prompt": "a.b", "completion": "data.best.0"}, [((("u", "dotted"), *A),)]),
     ],
 )
-def test_a_chat_that_teaches_nothing(write: Write, record: Any, reason: str) -> None:
-    good = {"messages": oai(("user", "q"), ("assistant", "good"))}
-    loaded = load(DataSource(write("a.jsonl", [good, good, record])))
-    assert loaded.dropped == {reason: 1}
+def test_a_path_into_a_column(columns: dict[str, str], expected: list[Any]) -> None:
+    record = {
+        "prompt": "q",
+        "data": {"best": ["good", 1], "worst": {"text": "bad"}},
+        "a.b": "dotted",  # a column of that very name comes first
+        "a": {"b": "inner"},
+    }
+    assert read([record], columns=columns).parts == expected
 
 
-def test_transcripts_that_answer_different_questions(write: Write) -> None:
-    rows = [
-        {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"},
-        {"chosen": HH + " good", "rejected": HH + " bad"},
-    ]
-    loaded = load(DataSource(write("a.jsonl", rows)))
-    assert loaded.dropped == {"sides answer different prompts": 1}
+def test_a_path_that_ends_early_leaves_the_column_out() -> None:
+    rows: list[Any] = [{"prompt": "q", "data": {"best": [answer]}} for answer in ("good", "good")]
+    early: list[Any] = [{"best": []}, {}, [], None, "best", 3]
+    rows += [{"prompt": "q", "data": value} for value in early]
+    found = read(rows, columns={"completion": "data.best.0"})
+    assert found.parts == [((*Q, *A),)] * 2
+    assert found.dropped == {"no answer to train on": 6}
 
 
-OTHER: list[tuple[dict[str, Any], str]] = [
-    ({"text": "Once upon a time."}, "raw text for pre-training"),
-    (
-        {"question": "q", "response_j": "a", "response_k": "b"},
-        "nothing says which one is better. If 'response_j' is the better one, map them: "
-        '[data.columns] prompt = "question", chosen = "response_j", rejected = "response_k"',
-    ),
-    (
-        {"chosen_messages": oai(("user", "q")), "rejected_messages": oai(("user", "q"))},
-        'chosen = "chosen_messages", rejected = "rejected_messages"',
-    ),
-    (
-        {"prompt": "q", "worse_answer": "a", "better_answer": "b"},
-        'chosen = "better_answer", rejected = "worse_answer"',
-    ),
-    ({"query": "q", "response": "a"}, 'prompt = "query", completion = "response"'),
-    ({"instruction": "q", "output": ["best", "worst"]}, "several answers per row, a list in 'ou"),
-    ({"dialogue": sharegpt(("human", "q"), ("gpt", "a"))}, 'messages = "dialogue"'),
-    ({"prompt": "q", "chosen": "a"}, "'chosen' but no 'rejected'"),
-    ({"prompt": "q", "rejected": "a"}, "'rejected' but no 'chosen'"),
-    ({"response": "a"}, "one column only, 'response'"),
-    ({"x": 1, "y": 2}, "fit no known layout: x, y"),
-    ({}, "fit no known layout: none"),
-    ({"instruction": "q", "output": "a", "tag": True}, 'label = "tag"'),
-    ({"prompt": "q", "completion": "a", "gpt_label": "2_refusal"}, "(its values: 2_refusal)"),
-    ({"messages": oai(("user", "q"), ("assistant", "a")), "is_correct": 0}, 'label = "is_correct"'),
-]
+@pytest.mark.parametrize("wrong", ["data.worst", "data.best.1", "data.best.x", "nothing", "."])
+def test_a_path_that_leads_nowhere_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match=r"the data has no column") as error:
+        read([{"prompt": "q", "data": {"best": ["good"]}}], columns={"completion": wrong})
+    assert error.value.code == "DATA_COLUMN"
 
 
-@pytest.mark.parametrize(("record", "said"), OTHER)
-def test_what_is_not_clear_is_not_guessed(write: Write, record: Any, said: str) -> None:
-    loaded = load(DataSource(write("a.jsonl", [record] * 3)))
-    assert (loaded.shape, loaded.rows) == ("other", [])
-    assert loaded.dropped == {"columns not recognised": 3}
-    assert said in loaded.decision.advice
+@pytest.mark.parametrize(
+    ("values", "labels", "expected"),
+    [
+        (["ok", "no", "?"], {"ok": True, "no": False}, [True, False]),
+        ([" ok ", "OK", "no"], {"ok": True, "no": False}, [True, True, False]),
+        ([5, 1, 3], {"5": True, "1": False}, [True, False]),
+        ([5.0, 0.5, 2.5], {"5": True, "0.5": False}, [True, False]),
+        ([5.0], {"5.0": True}, [True]),
+        ([True, False], {"true": False, "false": True}, [False, True]),
+        ([True, 1], {"1": True}, [True]),
+        ([["ok"], {"a": 1}], {"ok": True}, []),
+    ],
+)
+def test_labels_mean_what_they_are_said_to(
+    values: list[Any], labels: dict[str, bool], expected: list[bool]
+) -> None:
+    rows = [{"prompt": "q", "completion": "x", "mark": value} for value in values]
+    found = read(rows, columns={"label": "mark"}, labels=labels)
+    assert found.shape == "unpaired"
+    assert [row[2] for row in found.parts] == expected
+    lost = len(values) - len(expected)
+    assert found.dropped == ({"label not named in data.labels": lost} if lost else {})
 
 
-def test_a_file_without_objects(write: Write) -> None:
-    loaded = load(DataSource(write("a.json", '["a", "b", 3]')))
-    assert (loaded.shape, loaded.dropped) == ("other", {"not a JSON object": 3})
-    assert "no JSON object" in loaded.decision.advice
+def test_labels_that_most_rows_do_not_have_still_decide() -> None:
+    rows = [{"instruction": "q", "output": "x", "mark": f"{i}"} for i in range(9)]
+    found = read(rows, columns={"label": "mark"}, labels={"3": True})
+    assert (found.shape, len(found.rows)) == ("unpaired", 1)
+    assert found.dropped == {"label not named in data.labels": 8}
 
 
-def test_the_offered_mapping_makes_it_usable(write: Write) -> None:
-    path = write("a.jsonl", [{"question": "q", "response_j": "good", "response_k": "bad"}])
-    columns = {"prompt": "question", "chosen": "response_j", "rejected": "response_k"}
-    loaded = load(DataSource(path, columns=columns))
-    assert [parts(row) for row in loaded.rows] == [(Q, A, B)]
-    assert loaded.columns == ("question", "response_j", "response_k")
+def test_a_missing_label_is_no_label() -> None:
+    rows = [{"prompt": "q", "completion": "x", "label": value} for value in ("ok", None)]
+    assert read(rows, labels={"ok": True}).dropped == {"label unusable": 1}
 
 
-def test_a_mapping_wins_over_a_column_of_the_same_name(write: Write) -> None:
-    path = write("a.jsonl", [{"prompt": "old", "q2": "q", "chosen": "good", "rejected": "bad"}])
-    loaded = load(DataSource(path, columns={"prompt": "q2"}))
-    assert [parts(row) for row in loaded.rows] == [(Q, A, B)]
+def test_text_cells_are_read_as_labels() -> None:
+    rows = [{"prompt": "q", "completion": "x", "tag": text} for text in ("true", "False")]
+    mapped = read(rows, columns={"label": "tag"}, text_cells=True)
+    assert [row[2] for row in mapped.parts] == [True, False]
+    known = read(rows, text_cells=True)
+    assert known.layout == "prompt, completion, tag (label)"
+    assert [row[2] for row in known.parts] == [True, False]
+    assert read(rows).shape == "other"  # outside CSV a text is no verdict
+    digits = [row | {"tag": digit} for row, digit in zip(rows, "10", strict=True)]
+    assert read(digits, text_cells=True).shape == "other"  # nor is a number
 
 
-def test_a_mapped_csv_label_is_read_as_one(write: Write) -> None:
-    path = write("a.csv", "prompt,completion,tag\nq,good,true\nq,bad,False\n")
-    loaded = load(DataSource(path, columns={"label": "tag"}))
-    assert [parts(row) for row in loaded.rows] == [(Q, A, True), (Q, B, False)]
+def test_a_verdict_must_be_one_in_every_row() -> None:
+    rows = [{"prompt": "q", "completion": "x", "tag": value} for value in (True, False, None)]
+    assert read(rows).shape == "other"
+    assert read(rows[:2]).shape == "unpaired"
 
 
-def test_a_shape_can_be_forced(write: Write) -> None:
-    path = write("a.jsonl", [{"instruction": "q", "output": "c", "chosen": "c", "rejected": "d"}])
-    assert load(DataSource(path)).shape == "paired"
-    forced = load(DataSource(path, shape="sft"))
-    assert [parts(row) for row in forced.rows] == [((*Q, ("a", "c")),)]
-    judged = write("b.jsonl", [{"instruction": "q", "output": "good", "tag": True}])
-    assert [parts(row) for row in load(DataSource(judged, shape="sft")).rows] == [((*Q, *A),)]
+def test_a_shape_can_be_forced() -> None:
+    both = {"instruction": "q", "output": "good", "chosen": "c", "rejected": "d"}
+    assert read([both]).shape == "paired"
+    assert read([both], shape="sft").parts == [((*Q, *A),)]
+    judged = {"instruction": "q", "output": "good", "tag": True}
+    assert read([judged]).shape == "unpaired"
+    assert read([judged], shape="sft").parts == [((*Q, *A),)]
+    labelled = {"prompt": "q", "completion": "good", "label": True}
+    assert read([labelled], shape="sft").parts == [((*Q, *A),)]
 
 
-def test_a_shape_forced_in_vain_says_so(write: Write) -> None:
-    path = write("a.jsonl", [{"prompt": "q", "completion": "c"}])
-    loaded = load(DataSource(path, shape="paired"))
-    assert (loaded.shape, loaded.dropped) == ("paired", {"one side missing": 1})
-    assert "paired was asked for, but no row has its columns" in loaded.decision.advice
+def test_a_shape_forced_in_vain_says_so() -> None:
+    found = read([{"prompt": "q", "completion": "c"}], shape="paired")
+    assert (found.shape, found.dropped) == ("paired", {"one side missing": 1})
+    assert "paired was asked for, but no row has its columns" in found.how.advice
+
+
+# What becomes of rows of several answers that make no pair.
+@pytest.mark.parametrize(
+    ("record", "columns", "reason"),
+    [
+        ({"l": ["x", "x"]}, {"answers": "l"}, "identical sides"),
+        ({"l": ["x"]}, {"answers": "l"}, "one side missing"),
+        ({"l": []}, {"answers": "l"}, "one side missing"),
+        ({"l": None}, {"answers": "l"}, "one side missing"),
+        ({"l": "x"}, {"answers": "l"}, "not text"),
+        ({"l": ["x", 3]}, {"answers": "l"}, "not text"),
+        ({"l": [{"model": "m"}, "y"]}, {"answers": "l"}, "one side missing"),
+        (
+            {"l": ["x", "y"], "s": [2, 2]},
+            {"answers": "l", "scores": "s"},
+            "no answer scored better",
+        ),
+        ({"l": ["x", "y"], "s": [2]}, {"answers": "l", "scores": "s"}, "scores unusable"),
+        ({"l": ["x", "y"], "s": [2, None]}, {"answers": "l", "scores": "s"}, "scores unusable"),
+        ({"l": ["x", "y"], "s": "2, 1"}, {"answers": "l", "ranks": "s"}, "scores unusable"),
+        ({"l": ["x", "y"], "s": None}, {"answers": "l", "ranks": "s"}, "scores unusable"),
+    ],
+)
+def test_several_answers_that_make_no_pair(
+    record: dict[str, Any], columns: dict[str, str], reason: str
+) -> None:
+    good = {"prompt": "q", "l": ["good", "bad"], "s": [1, 2] if "ranks" in columns else [2, 1]}
+    found = read([good, good, {"prompt": "q"} | record], columns=columns)
+    assert found.parts == [(Q, A, B)] * 2
+    assert found.dropped == {reason: 1}
+
+
+def test_scored_answers_that_make_no_pair() -> None:
+    def scored(*scores: Any) -> dict[str, Any]:
+        said = ("good", "so so", "bad")
+        return {
+            "prompt": "q",
+            "l": [{"text": t, "score": s} for t, s in zip(said, scores, strict=True)],
+        }
+
+    rows = [scored(3, 2, 1), scored(3, 3, 1), scored(3, 1, 1), scored(2, 2, 2), scored(3, "N/A", 1)]
+    found = read(rows, columns={"answers": "l"})
+    assert [row.scores for row in found.rows if isinstance(row, Pair)] == [(3, 1)] * 3
+    assert [row[1] for row in found.parts] == [A] * 3
+    assert [row[2] for row in found.parts] == [B, B, B]
+    assert found.dropped == {"no answer scored better": 1, "scores unusable": 1}
+
+
+def test_answers_without_a_prompt_make_no_pair() -> None:
+    texts = read([{"l": ["x", "y"]}], columns={"answers": "l"})
+    assert texts.dropped == {"one side missing": 1}
+    whole = [oai(("user", "q"), ("assistant", said)) for said in ("good", "bad")]
+    assert read([{"l": whole}], columns={"answers": "l"}).parts == [(Q, A, B)]
+
+
+@pytest.mark.parametrize(
+    ("winner", "labels", "dropped"),
+    [
+        (True, None, {}),
+        ("a", {"a": True, "b": False}, {}),
+        ("tie", {"a": True, "b": False}, {"label not named in data.labels": 1}),
+        (1, None, {"label unusable": 1}),  # of 0 and 1, or of 1 and 2
+        (None, None, {"one side missing": 1}),
+    ],
+)
+def test_a_winner_is_only_what_is_said_to_be_one(
+    winner: Any, labels: dict[str, bool] | None, dropped: dict[str, int]
+) -> None:
+    columns = {"first": "x", "second": "y", "winner": "w"}
+    sure = {"prompt": "q", "x": "good", "y": "bad", "w": "a" if labels else True}
+    found = read([sure, sure | {"w": winner}], columns=columns, labels=labels)
+    assert found.parts == [(Q, A, B)] * (2 - len(dropped))
+    assert found.dropped == dropped
+
+
+KEYS = ["role", "content", "from", "value", "type", "text", "score", "rank", "human", "assistant",
+        "messages", "score_chosen", "score_rejected", "tool_calls"]  # fmt: skip
+STRINGS = ["user", "assistant", "\n\nHuman: a\n\nAssistant: b", "<|im_start|>user\n", "q", "\ud800"]
+cells = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.sampled_from(STRINGS)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=8,
+)
+NAMES = sorted({*COLUMNS, *(name for names in SIDES for name in names.values()), "tag", "context",
+                "preferred_output", "non_preferred_output", "metadata", "images", "score_chosen",
+                "score_rejected", "conversation", "system_prompt"})  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    record=st.dictionaries(st.sampled_from(NAMES), cells, max_size=8),
+    needed=st.lists(cells, min_size=3, max_size=3),
+    labels=st.none() | st.just({"true": True, "q": False}),
+    text_cells=st.booleans(),
+)
+@example(LAYOUTS[0], {}, [[1, 2], [10**400, 1], "q"], None, False)
+def test_any_value_in_any_cell_is_a_row_or_a_reason(
+    layout: Any, record: dict[str, Any], needed: list[Any], labels: Any, text_cells: bool
+) -> None:
+    record = dict(zip(layout.needs, needed, strict=False)) | record
+    asked = Asked(columns={name: name for name in layout.mapped} or None, labels=labels)
+    how = Decision(layout=layout, asked=asked, text_cells=text_cells)
+    check(how, record)
+    check(
+        decision("data", [record], tuple(record), Asked(labels=labels), text_cells=text_cells),
+        record,
+    )
+
+
+def check(how: Decision, record: dict[str, Any]) -> None:
+    with suppress(Unusable):
+        row = how.row(1, record)
+        assert {Pair: "paired", Labelled: "unpaired", Chat: "sft"}[type(row)] == how.shape
+        text_of(prompt_of(row)).encode()
+    how.advice.encode()

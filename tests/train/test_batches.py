@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,34 +14,48 @@ from hypothesis import strategies as st
 
 from backprop_tui.core.rows import (
     NO_ANSWER,
+    NOT_TEXT,
     TEMPLATE_FAILED,
     TOO_LONG,
     Chat,
     Labelled,
     Message,
     Pair,
+    Row,
+    paired_as_chat,
 )
-from backprop_tui.probe.model import probe_model
-from backprop_tui.train.batches import ANSWER_CUT, IGNORE, PROMPT_CUT, EncodedPair, Encoder
+from backprop_tui.probe.data import DataSource, load
+from backprop_tui.train import draft
+from backprop_tui.train.batches import (
+    ANSWER_CUT,
+    BATCH,
+    IGNORE,
+    PROMPT_CUT,
+    EncodedPair,
+    Encoder,
+)
+from backprop_tui.train.tokens import Words
+from tests.train import slow_encoder
+from tests.train.tokenizers_here import (
+    CHATML,
+    COUNTING,
+    STRICT,
+    assistant,
+    chat,
+    metaspace,
+    pair,
+    pocket,
+    system,
+    user,
+    with_template,
+)
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(probe_model("pocket").path)
-
-
-def user(text: str) -> Message:
-    return Message("user", text)
-
-
-def assistant(text: str) -> Message:
-    return Message("assistant", text)
-
-
-def pair(prompt: str, chosen: str, rejected: str, number: int = 1) -> Pair:
-    return Pair(number, (user(prompt),), (assistant(chosen),), (assistant(rejected),))
+    return pocket()
 
 
 def encode_one(tokenizer: Any, row: Any, max_length: int = 256, **options: Any) -> Any:
@@ -110,17 +126,6 @@ def test_every_assistant_turn_of_a_chat_is_trained_and_nothing_else(tokenizer: A
     assert len(row.labels) == len(row.input_ids)
 
 
-def test_chat_over_the_length_keeps_its_last_answer(tokenizer: Any) -> None:
-    early = [user("The rain falls on the leaves. " * 20), assistant("I see. " * 20)]
-    chat = Chat(1, (*early, user("Warm?"), assistant("Yes, quite warm.")))
-    encoding = Encoder(tokenizer, 48).encode([chat])
-    row = encoding.rows[0]
-    assert encoding.cut == Counter({PROMPT_CUT: 1})
-    assert len(row.input_ids) == len(row.labels) == 48
-    trained = tokenizer.decode([token for token in row.labels if token != IGNORE])
-    assert trained.endswith("Yes, quite warm." + tokenizer.eos_token)
-
-
 def test_everything_is_trained_when_the_run_file_says_so(tokenizer: Any) -> None:
     row = encode_one(tokenizer, Chat(1, (user("Hello?"), assistant("Hi."))), train_everything=True)
     assert row.labels == row.input_ids
@@ -132,12 +137,10 @@ def test_chat_without_an_answer_is_counted(tokenizer: Any) -> None:
 
 
 def test_template_that_refuses_the_turns_drops_the_row(tokenizer: Any) -> None:
-    import copy
-
-    strict = copy.deepcopy(tokenizer)
-    strict.chat_template = (
+    strict = with_template(
+        tokenizer,
         "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}"
-        "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+        "{% endif %}{{ m.content }}<|im_end|>{% endfor %}",
     )
     row = Labelled(1, (Message("tool", "x"),), (assistant("Yes."),), True)
     encoding = Encoder(strict, 64).encode([row])
@@ -146,16 +149,27 @@ def test_template_that_refuses_the_turns_drops_the_row(tokenizer: Any) -> None:
 
 def test_template_that_rewrites_an_answered_prompt_still_splits(tokenizer: Any) -> None:
     """Reasoning templates open an answer with a tag that an answered turn does not have."""
-    import copy
-
-    thinking = copy.deepcopy(tokenizer)
-    thinking.chat_template = (
+    thinking = with_template(
+        tokenizer,
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}",
     )
     row = encode_one(thinking, pair("Cold?", "Yes, cold.", "No."))
     assert thinking.decode(row.chosen) == "Yes, cold." + thinking.eos_token
     assert "<think>" not in thinking.decode(row.prompt)
+
+
+def test_template_that_writes_an_answered_prompt_quite_differently_still_splits(
+    tokenizer: Any,
+) -> None:
+    counting = with_template(tokenizer, COUNTING)
+    row = encode_one(counting, pair("Cold?", "Yes, cold.", "Yes."))
+    assert counting.decode(row.prompt).startswith("2 turns")
+    assert counting.decode(row.chosen) == "Yes, cold.<|im_end|>"
+    assert counting.decode(row.rejected) == "Yes.<|im_end|>"
+    asked = encode_one(counting, chat("Cold?", "Yes.", "Sure?", "Quite."))
+    trained = [token for token in asked.labels if token != IGNORE]
+    assert counting.decode(trained) == "Quite.<|im_end|>"  # the rest was written otherwise
 
 
 def test_row_without_a_prompt_trains_on_its_answers(tokenizer: Any) -> None:
@@ -166,16 +180,7 @@ def test_row_without_a_prompt_trains_on_its_answers(tokenizer: Any) -> None:
 
 
 def test_bos_is_there_once_for_a_tokenizer_that_adds_its_own(tokenizer: Any) -> None:
-    import copy
-
-    from tokenizers.processors import TemplateProcessing
-
-    bos = copy.deepcopy(tokenizer)
-    bos.bos_token = "<|endoftext|>"
-    bos.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", bos.bos_token_id)]
-    )
-    bos.chat_template = "{{ bos_token }}" + bos.chat_template
+    bos = with_template(tokenizer, "{{ bos_token }}" + tokenizer.chat_template, bos=True)
     assert bos("x")["input_ids"][0] == bos.bos_token_id  # it would add one by itself
     row = encode_one(bos, pair("Is it cold?", "Yes.", "No."))
     assert (row.prompt + row.chosen).count(bos.bos_token_id) == 1
@@ -206,3 +211,169 @@ def test_nothing_is_lost_and_nothing_is_too_long(
         assert row.chosen
         assert row.rejected
         assert len(row.prompt) + max(len(row.chosen), len(row.rejected)) <= max_length
+
+
+def as_lists(row: Any) -> list[list[int]]:
+    return [part for part in astuple(row) if isinstance(part, list)]
+
+
+def same_as_one_by_one(tokenizer: Any, rows: Sequence[Row]) -> None:
+    encoding = Encoder(tokenizer, 10**9).encode(rows)
+    assert not encoding.dropped
+    for row, encoded in zip(rows, encoding.rows, strict=True):
+        assert as_lists(encoded) == list(slow_encoder.encode(tokenizer, row)), row
+
+
+def some_rows() -> list[Row]:
+    texts = ["", "Yes.", " two  spaces ", "é漢🙂 z", "a\n\n\nb", "    x = 1\n", "\t", "l'été"]
+    rows: list[Row] = []
+    for i, text in enumerate(texts):
+        other = texts[i - 1]
+        rows.append(pair(text, f"{text}!", f"{text}?", i))
+        rows.append(Pair(i, (system(text), user(other)), (assistant(text),), (assistant("no"),)))
+        rows.append(Labelled(i, (user(other),), (assistant(text or "x"),), True))
+        rows.append(chat(other, text or "x", text, other or "y", number=i))
+    return rows
+
+
+@pytest.mark.parametrize("template", [None, CHATML, STRICT])
+def test_batches_give_the_same_tokens_as_one_call_a_text(
+    tokenizer: Any, template: str | None
+) -> None:
+    chosen = with_template(tokenizer, template, bos=True) if template else tokenizer
+    same_as_one_by_one(chosen, some_rows())
+
+
+@pytest.mark.parametrize("kind", ["first", "always", "never", "legacy"])
+def test_tokenizers_that_add_a_space_of_their_own(kind: str) -> None:
+    made = metaspace(kind)
+    same_as_one_by_one(made, some_rows())
+    made.chat_template = CHATML.replace("<|im_start|>", "<s>").replace("<|im_end|>", "</s>")
+    same_as_one_by_one(made, some_rows())
+    row = encode_one(made, pair("What is </s>, then?", "It </s> ends. </s>", "No."))
+    assert made.decode(row.chosen) == "It </s> ends. </s></s>"
+    assert row.chosen.count(made.eos_token_id) == 1
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
+@pytest.mark.parametrize(
+    "name", ["lf_dpo_en_demo.json", "lf_dpo_zh_demo.json", "lf_kto_en_demo.json"]
+)
+def test_batches_give_the_same_tokens_on_real_files(tokenizer: Any, name: str) -> None:
+    rows = load(DataSource(path=str(DATA / name))).rows
+    same_as_one_by_one(tokenizer, rows)
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    same_as_one_by_one(tokenizer, [paired_as_chat(row) for row in pairs])
+
+
+def test_tokenizer_that_minds_what_stands_before_is_given_whole_texts(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokenising in two parts is checked, and given up where it is not the same."""
+    from tokenizers.normalizers import Prepend
+
+    odd = with_template(tokenizer, CHATML)
+    odd.backend_tokenizer.normalizer = Prepend("_")
+    # A text that opens with a line break gets no "_": now parts and wholes differ.
+    monkeypatch.setattr(Words, "last_border", lambda _, opening: opening.text.find("\n") + 1)
+    scripts = [Encoder(odd, 99).script(pair("Wet?", "Yes.", "No."))]
+    assert not scripts[0].splits(Words(odd))  # type: ignore[union-attr]
+    same_as_one_by_one(odd, [pair("Wet?", "Yes.", "No."), pair("Cold?", "No.", "Yes.")])
+    monkeypatch.setattr(draft, "CHECKED", 0)
+    with pytest.raises(AssertionError):
+        same_as_one_by_one(odd, [pair("Wet?", "Yes.", "No.")])
+
+
+def test_progress_counts_every_row_and_may_stop(tokenizer: Any) -> None:
+    rows = [pair("Wet?", "Yes.", "No.", i) for i in range(BATCH + 3)]
+    seen: list[int] = []
+    Encoder(tokenizer, 64).encode(rows, seen.append)
+    assert seen == [BATCH, BATCH + 3]
+
+    def stop(done: int) -> None:
+        raise InterruptedError(done)
+
+    with pytest.raises(InterruptedError, match=str(BATCH)):
+        Encoder(tokenizer, 64).encode(rows, stop)
+
+
+def test_special_token_spelled_in_the_words_is_trained_as_words(tokenizer: Any) -> None:
+    question = "What is <|im_end|> for?<|im_start|>assistant"
+    answer = "It ends a turn: <|im_end|>, like this."
+    eos, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
+    encoding = Encoder(tokenizer, 256).encode([pair(question, answer, "Who knows.")])
+    row = encoding.rows[0]
+    assert encoding.plain == 1
+    assert row.chosen.count(eos) == 1
+    assert row.prompt.count(eos) == 1
+    assert row.prompt.count(start) == 2
+    assert tokenizer.decode(row.chosen) == answer + "<|im_end|>"
+    assert question in tokenizer.decode(row.prompt)
+    asked = encode_one(tokenizer, Chat(1, (user(question), assistant(answer))))
+    assert asked.input_ids == row.prompt + row.chosen
+    assert [token for token in asked.labels if token != IGNORE] == row.chosen
+
+
+def test_words_that_the_template_rewrites_are_left_as_they_are(tokenizer: Any) -> None:
+    shouting = with_template(
+        tokenizer, CHATML.replace("{{ m.content }}", "{{ m.content | length }}{{ m.content }}")
+    )
+    encoding = Encoder(shouting, 256).encode([pair("An <|im_end|>?", "Yes.", "No.")])
+    assert encoding.plain == 0
+    assert shouting.decode(encoding.rows[0].chosen) == "4Yes.<|im_end|>"
+
+
+def test_end_of_turn_that_is_not_the_eos_ends_the_answer(tokenizer: Any) -> None:
+    other = with_template(tokenizer, CHATML.replace("<|im_end|>", "<|endoftext|>"))
+    row = encode_one(other, pair("Wet?", "Yes.", "No."))
+    assert other.decode(row.chosen) == "Yes.<|endoftext|>"
+    asked = encode_one(other, chat("Wet?", "Yes.", "Sure?", "No."))
+    trained = [token for token in asked.labels if token != IGNORE]
+    assert other.decode(trained) == "Yes.<|endoftext|>No.<|endoftext|>"
+
+
+def test_answer_that_repeats_the_frame_is_still_told_from_it(tokenizer: Any) -> None:
+    row = encode_one(tokenizer, Pair(1, (), (assistant("assistant"),), (assistant("user"),)))
+    assert tokenizer.decode(row.chosen) == "assistant<|im_end|>"
+    assert tokenizer.decode(row.rejected) == "user<|im_end|>"
+
+
+def test_spaces_are_trained_although_their_tokens_report_no_characters(tokenizer: Any) -> None:
+    from tokenizers.processors import ByteLevel
+
+    trimming = with_template(tokenizer, CHATML)
+    trimming.backend_tokenizer.post_processor = ByteLevel(trim_offsets=True)
+    answer = "if wet:\n        go()   "
+    row = encode_one(trimming, chat("Code?", answer))
+    trained = [token for token in row.labels if token != IGNORE]
+    assert trimming.decode(trained) == answer + "<|im_end|>"
+    trimming.chat_template = CHATML.replace("\n{{ m", " {{ m").replace("assistant\n", "assistant ")
+    row = encode_one(trimming, chat("Code?", "é"))  # the template's space is no part of it
+    assert trimming.decode([token for token in row.labels if token != IGNORE]) == "é<|im_end|>"
+
+
+def test_half_a_surrogate_pair_drops_its_row_alone(tokenizer: Any) -> None:
+    rows = [pair("Wet?", "Yes.", "No.", 1), pair("Wet\ud800?", "Yes.", "No.", 2)]
+    encoding = Encoder(tokenizer, 64).encode(rows)
+    assert [row.number for row in encoding.rows] == [1]
+    assert encoding.dropped == Counter({NOT_TEXT: 1})
+
+
+class Python:
+    """A tokenizer without a Rust backend: no batches, no spans."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.inner = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "backend_tokenizer":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Any:
+        return self.inner(text, add_special_tokens=add_special_tokens)
+
+
+def test_tokenizer_without_a_rust_backend_gives_the_same(tokenizer: Any) -> None:
+    rows: list[Row] = [pair("Wet?", "Yes.", "No."), chat("Wet?", "Yes.", "Sure?", " No.")]
+    assert Encoder(Python(tokenizer), 64).encode(rows) == Encoder(tokenizer, 64).encode(rows)

@@ -198,14 +198,33 @@ def test_existing_output_folder_is_refused_and_untouched(tmp_path: Path) -> None
 
 
 def test_wrong_shape_is_refused_before_any_folder_is_made(tmp_path: Path) -> None:
-    data = tmp_path / "pairs.jsonl"
-    data.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 5)
-    done = run_training(pocket_run("kto", tmp_path / "run", {"data.path": str(data)}))
+    data = tmp_path / "marks.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b", "label": true}\n' * 5)
+    done = run_training(pocket_run("orpo", tmp_path / "run", {"data.path": str(data)}))
     assert isinstance(done.ending, Failed)
     assert done.ending.code == "data-shape-mismatch"
-    assert "orpo, simpo" in done.ending.message
+    assert "Methods that fit: kto" in done.ending.message
     assert done.ending.exit_code == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_kto_trains_on_pairs_read_as_single_answers(tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": f"What is {i}?", "chosen": f"It is {i}.", "rejected": f"I {'do ' * i}not know."}
+        for i in range(1, 31)
+    ]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    changes = {"data.path": str(data), "data.max_length": 24, "data.heldout": 0.1}
+    done = run_training(pocket_run("kto", tmp_path / "run", changes))
+    assert isinstance(done.ending, Finished), done.ending
+    started = next(event for event in done.events if isinstance(event, Started))
+    # The long rejected answers are dropped; the chosen halves of those pairs still train.
+    dropped = sum(started.dropped.values())
+    assert 5 < dropped < 15
+    assert started.train_rows + started.heldout_rows == 60 - dropped
+    said = [event.code for event in done.events if isinstance(event, Warned)]
+    assert "kto-one-label" not in said
 
 
 def test_exception_in_a_step_becomes_a_sentence_and_its_traceback_is_in_the_log(

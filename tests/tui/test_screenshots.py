@@ -6,6 +6,7 @@ tests/data/demo_events.jsonl, and redraws. The test draws from those events and 
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from backprop_tui.core.facts import Facts, GpuFacts
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.monitor import MonitorScreen
+from backprop_tui.tui.row_view import RowViewScreen
 from tests.conftest import run_training
 from tests.tui.wizard_pilot import GB, WIDE, wizard
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "screenshots"
+PAIRS = DEMO.with_name("pairs.jsonl")
 EVENTS = ROOT / "tests" / "data" / "demo_events.jsonl"
 OUTPUT = "/home/you/runs/demo"  # shown, never written to
 FREE_RAM = 22 * GB
@@ -83,6 +86,38 @@ async def test_wizard_step(step: str, request: pytest.FixtureRequest) -> None:
         still(shown.app)
         await shown.pilot.pause()
         compare(shown.app, f"step-{STEPS.index(step) + 1}-{step}", request)
+
+
+async def test_rows_as_they_are_trained(request: pytest.FixtureRequest) -> None:
+    run = runfile_io.change(demo_run(), {"data.max_length": 64})
+    async with wizard(WIDE, run=run, facts=Facts(gpu=GpuFacts())) as shown:
+        await shown.go("data")
+        await shown.settled()
+        await shown.press("f4")
+        screen = shown.app.screen
+        assert isinstance(screen, RowViewScreen)
+        await shown.until(lambda: screen.look is not None)
+        compare(shown.app, "data-rows", request)
+
+
+async def test_columns_being_mapped(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "ratings.jsonl"
+    rows = [json.loads(line) for line in PAIRS.read_text().splitlines()]
+    path.write_text(
+        "\n".join(
+            json.dumps({"topic": row["prompt"], "one": row["chosen"], "two": row["rejected"]})
+            for row in rows[:30]
+        )
+    )
+    columns = {"prompt": "topic", "chosen": "one", "rejected": "two"}
+    changes = {"data.path": str(path), "data.columns": columns, "data.shape": "paired"}
+    run = runfile_io.change(demo_run(), changes)
+    async with wizard(WIDE, run=run, facts=Facts(gpu=GpuFacts())) as shown:
+        await shown.go("data")
+        await shown.settled()
+        await shown.press("f3")
+        await shown.shows("30 of 30 rows")
+        compare(shown.app, "data-columns", request)
 
 
 @pytest.mark.parametrize("moment", list(MOMENTS))

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from textual.message import Message
 
 from backprop_tui.core.runfile_io import change, read, write
 from backprop_tui.tui.keeper import new_plan
@@ -103,17 +104,19 @@ async def test_a_missing_model_is_refused_in_words(folder: Path) -> None:
 async def test_pairs_under_kto_are_refused_before_anything_starts(folder: Path) -> None:
     plan = change(
         new_plan(),
-        {"method": "kto", "model.id": "pocket", "data.path": "preference_pairs.jsonl"},
+        {"method": "orpo", "model.id": "pocket", "data.path": "marks.jsonl"},
     )
+    marks = [{"prompt": f"q{i}", "completion": f"a{i}", "label": i % 2 == 0} for i in range(120)]
+    Path("marks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in marks))
     async with wizard(run=plan) as it:
         await it.until(lambda: it.app.facts.data and it.app.facts.model)
         assert "data-shape-mismatch" in {item.code for item in it.app.view.problems}
         await it.press("ctrl+r")
         await it.until(lambda: it.screen.step == "method")
         assert it.app.control is None
-        await it.shows("Cannot start yet", "Methods that fit: sft, orpo, simpo", "f6 use orpo")
+        await it.shows("Cannot start yet", "Methods that fit: kto.", "f6 use kto")
         await it.press("f6")
-        assert it.app.plan.method == "orpo"
+        assert it.app.plan.method == "kto"
         assert it.app.view.problems == ()
 
 
@@ -122,9 +125,12 @@ async def test_an_answer_that_comes_too_late_is_dropped(folder: Path) -> None:
 
     async with wizard() as it:
         it.app.apply({"data.path": "preference_other.json"})
-        late = read_data(data_question(it.app.plan, it.app.facts))
+        late: list[Message] = []
+        read_data(data_question(it.app.plan, it.app.facts), None, late.append, lambda: False)
         it.app.apply({"data.path": "preference_pairs.jsonl"})
-        it.app.post_message(late)
+        for message in late:
+            it.app.post_message(message)
+        assert len(late) == 2
         await it.until(lambda: it.app.facts.data)
         await it.settled()
         assert it.app.facts.data is not None

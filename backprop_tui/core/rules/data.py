@@ -30,15 +30,22 @@ def shape_mismatch(case: Case) -> Advice | None:
     if data is None or data.shape in METHODS[case.run.method].shapes or not data.rows:
         return None
     fitting = methods_for(data.shape)
-    best = recommend(case.facts).method
     if not fitting:
-        message = f"{data.name} cannot be trained as it is: {data.advice}"
-    else:
-        message = (
-            f"{data.name} is {data.shape} ({data.layout}); {case.run.method} needs "
-            f"{' or '.join(METHODS[case.run.method].shapes)}. Methods that fit: "
-            f"{', '.join(fitting)}."
+        # One key takes an only offer; among several the person chooses.
+        offer = data.offers[0] if len(data.offers) == 1 else None
+        return Advice(
+            code="data-shape-mismatch",
+            level="problem",
+            field="data.path",
+            message=f"{data.name} cannot be trained as it is: {data.advice}",
+            fix=Fix(offer.text, offer.changes) if offer else None,
         )
+    best = recommend(case.facts).method
+    message = (
+        f"{data.name} is {data.shape} ({data.layout}); {case.run.method} needs "
+        f"{' or '.join(METHODS[case.run.method].shapes)}. Methods that fit: "
+        f"{', '.join(fitting)}."
+    )
     return Advice(
         code="data-shape-mismatch",
         level="problem",
@@ -91,6 +98,25 @@ def rejected_unused(case: Case) -> Advice | None:
             f"{data.name} are not used."
         ),
         fix=Fix("use orpo", (("method", "orpo"),)),
+    )
+
+
+def pairs_apart(case: Case) -> Advice | None:
+    """A paired file under kto is read as single answers."""
+    data = case.facts.data
+    if case.run.method != "kto" or data is None or data.shape != "paired" or not data.kept:
+        return None
+    return Advice(
+        code="kto-splits-pairs",
+        level="note",
+        field="method",
+        message=(
+            f"kto reads each of the {plural(data.kept, 'pair')} as one good and one bad answer: "
+            f"{count(2 * data.kept)} rows. What pairs say beyond that is not used; on noisy or "
+            "intransitive pairs this may be the better reading."
+        ),
+        fix=Fix("use orpo", (("method", "orpo"),)),
+        source=KTO_PAPER,
     )
 
 
@@ -180,8 +206,8 @@ def over_long(case: Case) -> Advice | None:
         field="data.max_length",
         message=(
             f"More than one row in ten is longer than {count(limit)} tokens (in a sample, nine "
-            f"in ten have up to {count(row.p90)}, prompt and longest answer): prompts are cut from "
-            "the left, and answers that are too long by themselves "
+            f"in ten have up to {count(row.p90)}, prompt and longest answer): prompts lose their "
+            "oldest turns, then their start, and answers that are too long by themselves "
             + ("are cut at the end." if case.run.data.cut_answers else "are dropped and counted.")
         ),
         fix=None
@@ -234,6 +260,7 @@ DATA_RULES: tuple[Rule, ...] = (
     nothing_to_train,
     rows_dropped,
     rejected_unused,
+    pairs_apart,
     no_heldout,
     few_rows,
     length_bias,

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import Offer, Shape
-from backprop_tui.core.rows import NO_SHAPE, NOT_A_ROW, Row
+from backprop_tui.core.rows import MEDIA, NO_SHAPE, NOT_A_ROW, Row
 
-from .build import TEXT_LABELS, Record
-from .other import forced_in_vain, judged_column, looks_like
-from .shapes import COLUMNS, LAYOUTS, Layout, build, decide
+from .cells import Record
+from .choose import build, decide
+from .columns import leads_somewhere, prepared
+from .judged import judged, rating_offers, unusable_labels
+from .layout import Layout
+from .offers import Look, is_writable
+from .other import forced_in_vain, looks_like, lost_prompt
+from .shapes import COLUMNS, LAYOUTS, SHARED_START
 from .turns import Unusable
+
+# Columns whose row is more than its text. Without what they hold, the answer would be trained
+# as an answer to something the model never saw.
+HOLD_MEDIA = frozenset({"images", "image", "videos", "video", "audios", "audio"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the user said about the columns; all of it may be left open.
 
-    columns: our name -> the file's. labels: text in the label column -> good or bad.
+    columns: our name -> the file's, or a path into one of its columns ("data.0.answer").
+    labels: value of the label column, as text -> good or bad; of a winner, first or second.
     shape: read the file as this, whatever it looks like.
     """
 
@@ -53,7 +63,12 @@ class Decision:
             raise Unusable(NOT_A_ROW)
         if self.layout is None:
             raise Unusable(NO_SHAPE)
-        return build(self.layout, number, prepared(value, self.asked, self.text_cells))
+        asked = self.asked
+        if asked.columns or asked.labels or self.text_cells:
+            value = prepared(value, asked.columns, asked.labels, self.text_cells)
+        if not HOLD_MEDIA.isdisjoint(value) and any(value.get(name) for name in HOLD_MEDIA):
+            raise Unusable(MEDIA)
+        return build(self.layout, number, value)
 
 
 def decision(
@@ -68,47 +83,74 @@ def decision(
 
     name: of the data set, for errors. columns: every column seen.
     """
-    _check_columns(name, asked.columns or {}, columns)
-    sampled = [prepared(record, asked, text_cells) for record in records]
-    layout = decide(sampled, asked.shape)
+    _check_columns(name, asked.columns or {}, columns, records)
+    sampled = [prepared(record, asked.columns, asked.labels, text_cells) for record in records]
+    layout = decide(sampled, asked.shape, asked.columns or ())
     advice = ""
+    offers: tuple[Offer, ...] = ()
+    look: Look | None = None
     if layout is None:
-        advice = (
-            looks_like(sampled) if sampled else "It holds no JSON object, so it has no columns."
-        )
+        look = looks_like(sampled) if sampled else Look(NO_OBJECT)
         if asked.shape in ("sft", "paired", "unpaired"):
             advice = forced_in_vain(asked.shape, columns)
-            layout = next(entry for entry in LAYOUTS if entry.shape == asked.shape)
-    elif layout.shape == "sft" and asked.shape is None and (judge := judged_column(sampled)):
-        advice = f"It has {layout.name}, and {judge}"
+            layout = next(
+                entry for entry in LAYOUTS if entry.shape == asked.shape and not entry.mapped
+            )
+    elif layout.shape == "unpaired" and not asked.labels:
+        look = unusable_labels(sampled)
+    elif asked.shape is None and (look := _more_than_it_seems(layout, sampled)):
         layout = None
-    return Decision(layout=layout, advice=advice, asked=asked, text_cells=text_cells)
+    elif layout.shape == "sft":
+        offers = rating_offers(sampled)
+    if look:
+        advice, offers = advice or look.advice, look.offers
+    return Decision(
+        layout=layout,
+        advice=advice,
+        offers=tuple(filter(is_writable, (_on_top(one, asked) for one in offers))),
+        asked=asked,
+        text_cells=text_cells,
+    )
 
 
-def _check_columns(name: str, columns: dict[str, str], names: tuple[str, ...]) -> None:
+NO_OBJECT = "It holds no JSON object, so it has no columns."
+
+
+def _more_than_it_seems(layout: Layout, sampled: Sequence[Record]) -> Look | None:
+    """Why a layout that fits is not taken without being asked for; None when it is."""
+    if layout.shape == "sft":
+        return judged(sampled, layout.name)
+    return lost_prompt(sampled) if layout is SHARED_START else None
+
+
+def _on_top(offer: Offer, asked: Asked) -> Offer:
+    """The offer with the columns already mapped, whose names it may use."""
+    if not asked.columns:
+        return offer
+    changes = dict(offer.changes)
+    added = changes.get("data.columns", {})
+    columns = asked.columns | {
+        ours: asked.columns.get(theirs, theirs) for ours, theirs in added.items()
+    }
+    return replace(offer, changes=tuple((changes | {"data.columns": columns}).items()))
+
+
+def _check_columns(
+    name: str, columns: dict[str, str], names: tuple[str, ...], records: Sequence[Record]
+) -> None:
     for ours, theirs in columns.items():
         wrong, allowed = (ours, COLUMNS) if ours not in COLUMNS else (theirs, names)
-        if wrong not in allowed:
-            from difflib import get_close_matches
+        if wrong in allowed or (
+            wrong != ours and any(leads_somewhere(record, theirs) for record in records)
+        ):
+            continue
+        from difflib import get_close_matches
 
-            close = get_close_matches(wrong, allowed, n=1)
-            what = "we read no column" if wrong == ours else "the data has no column"
-            raise InputError(
-                f"{name}: columns.{ours} = {theirs!r}: {what} {wrong!r}",
-                code="DATA_COLUMN",
-                hint=(f"did you mean {close[0]}? " if close else "")
-                + f"there are: {', '.join(allowed)}",
-            )
-
-
-def prepared(record: Record, asked: Asked, text_cells: bool) -> Record:
-    """The record under our column names; where every cell is text, its label read."""
-    if asked.columns:
-        named = {*asked.columns, *asked.columns.values()}
-        rest = {name: cell for name, cell in record.items() if name not in named}
-        record = rest | {
-            ours: record[name] for ours, name in asked.columns.items() if name in record
-        }
-    if text_cells and isinstance(label := record.get("label"), str):
-        record = {**record, "label": TEXT_LABELS.get(label.strip().lower(), label)}
-    return record
+        close = get_close_matches(wrong, allowed, n=1)
+        what = "we read no column" if wrong == ours else "the data has no column"
+        raise InputError(
+            f"{name}: columns.{ours} = {theirs!r}: {what} {wrong!r}",
+            code="DATA_COLUMN",
+            hint=(f"did you mean {close[0]}? " if close else "")
+            + f"there are: {', '.join(allowed)}",
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from backprop_tui.core.errors import InputError
 
 TIMEOUT = 5.0  # seconds for the first answer of the hub
+SAID = 300  # characters of the library's own words
 
 # Errors of the two libraries by name: importing them costs as much as the libraries.
 NOT_THERE = {
@@ -22,9 +24,12 @@ NOT_THERE = {
 }
 
 
-def read_hub(name: str, split: str | None, revision: str | None) -> Iterable[dict[str, Any]]:
+def read_hub(
+    name: str, config: str | None, split: str | None, revision: str | None
+) -> Sequence[dict[str, Any]]:
     """The rows of one split ("train" when none is named). Raises InputError.
 
+    config: which of its data sets, where there are several.
     When the hub does not answer, a copy in the local cache is used.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -36,8 +41,8 @@ def read_hub(name: str, split: str | None, revision: str | None) -> Iterable[dic
     # sentence with its own words in it.
     try:
         with _offline_unless_it_answers(name, revision):
-            rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-                name, split=wanted, revision=revision
+            rows: Sequence[dict[str, Any]] = datasets.load_dataset(
+                name, config, split=wanted, revision=revision
             )
     except Exception as error:
         raise _explained(name, wanted, error) from error
@@ -84,7 +89,7 @@ def _offline_unless_it_answers(name: str, revision: str | None) -> Iterator[None
 
 
 def _explained(name: str, split: str, error: Exception) -> InputError:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = " ".join(str(error).split()) or type(error).__name__
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & NOT_THERE:
         return InputError(
@@ -95,18 +100,32 @@ def _explained(name: str, split: str, error: Exception) -> InputError:
         )
     if kinds & {"ConnectionError", "OfflineModeIsEnabled", "TransportError"}:
         return InputError(
-            f"{name}: no such file, and the Hugging Face hub cannot be reached ({said})",
+            f"{name}: no such file, and the Hugging Face hub cannot be reached ({said[:SAID]})",
             code="DATA_NOT_FOUND",
             hint="without a network, give a local file; to name a local file, check its path",
         )
-    if "Unknown split" in said:
+    if "Config name is missing" in said or ("BuilderConfig" in said and "not found" in said):
+        missing = "Config name is missing" in said
         return InputError(
-            f"{name}: {said}",
+            f"{name}: {'it holds several data sets' if missing else 'it has no such config'}: "
+            f"{_listed(said)}",
+            code="DATA_CONFIG",
+            hint='name one, for example: config = "..." under [data]',
+        )
+    if "Unknown split" in said or "Should be one of" in said:
+        return InputError(
+            f"{name}: no split {split!r}; there are: {_listed(said)}",
             code="DATA_SPLIT",
             hint='name one of its splits, for example: split = "test" under [data]',
         )
     return InputError(
-        f"{name}: the data set cannot be loaded from the Hugging Face hub ({said})",
+        f"{name}: the data set cannot be loaded from the Hugging Face hub ({said[:SAID]})",
         code="DATA_UNREADABLE",
         hint="download one of its files and give that file",
     )
+
+
+def _listed(said: str) -> str:
+    """The names in the first list of a message; the message where it holds none."""
+    found = re.findall(r"\[([^\[\]]*)\]", said)
+    return found[0].replace("'", "") if found else said[:SAID]

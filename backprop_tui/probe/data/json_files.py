@@ -1,104 +1,188 @@
-"""JSONL and JSON, and either under the name of the other."""
+"""JSONL and JSON: rows as they stand, with the lines that are no JSON set aside.
+
+orjson reads most of it, four times as fast as json. What orjson refuses goes to json, so NaN,
+1e400 and lone surrogates read as they always did. One thing differs: an integer of more than
+64 bits comes as a float. No row is built from a number, so no row reads differently.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
 from typing import Any
+
+import orjson
 
 from backprop_tui.core.errors import InputError
 
-from .table import Broken, Parts, utf8
+from .files import DataFile, Meter, blocks
+from .formats import not_text
+from .shapes import COLUMNS
+from .table import Broken, Items
+from .turns import is_turns
 
 BAD_JSON = (ValueError, RecursionError)  # a syntax error, a number too long, nesting too deep
 
-
-def read_jsonl(name: str, data: bytes) -> Parts:
-    """One JSON value a line. A file in which no line is an object may be JSON after all."""
-    records, broken, first_error = _lines(name, data)
-    if not any(isinstance(value, dict) for _, value in records):
-        whole = _whole_json(data)
-        if whole is not None:
-            return "json", whole, []
-    if not records and broken:
-        raise InputError(
-            f"{name}: none of its {len(broken):,} lines is JSON "
-            f"(line {broken[0].number}: {first_error})",
-            code="DATA_UNREADABLE",
-            hint="in JSONL every line is one JSON object",
-        )
-    return "jsonl", records, broken
+# {"data": [row, row]}: the names under which files keep their rows, beside a version or the
+# like. Any other list of objects may be the turns or the answers of one single row.
+WRAPPERS = ("data", "rows", "examples", "train", "instances", "items", "records", "samples")
 
 
-def _lines(name: str, data: bytes) -> tuple[list[tuple[int, Any]], list[Broken], str]:
-    """(records, broken lines, the first error). Blank lines are counted but are no rows."""
+def parse(line: bytes) -> Any:
+    """One JSON value. Raises one of BAD_JSON."""
     try:
-        lines: list[Any] = utf8(name, data).split("\n")
-    except InputError:
-        # One bad byte must not cost the whole file: then each line is decoded on its own.
-        lines = data.split(b"\n")
-        if not any(_decoded(line) and _decoded(line).startswith("{") for line in lines):
-            raise
-    records: list[tuple[int, Any]] = []
-    broken: list[Broken] = []
-    first_error = ""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            records.append(
-                (number, json.loads(line.decode("utf-8-sig") if type(line) is bytes else line))
-            )
-        except BAD_JSON as error:
-            first_error = first_error or _words(error)
-            shown = line.decode(errors="replace") if type(line) is bytes else line
-            broken.append(Broken(number, shown))
-    return records, broken, first_error
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line.decode("utf-8-sig"))  # each line, as joined files have marks inside
 
 
-def _decoded(line: bytes) -> str:
+def json_lines(file: DataFile, meter: Meter, most: int | None = None) -> Items:
+    """One JSON value a line. Blank lines are counted but are no rows."""
+    for number, line in enumerate(lines(blocks(file, meter, most)), 1):
+        if line.strip():
+            yield read_line(number, line)
+
+
+def read_line(number: int, line: bytes) -> tuple[int, Any] | Broken:
     try:
-        return line.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _whole_json(data: bytes) -> list[tuple[int, Any]] | None:
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
+        return number, parse(line)
     except BAD_JSON:
-        return None
-    return _entries(value) if isinstance(value, (list, dict)) else None
+        return Broken(number, line.decode(errors="replace"))
 
 
-def _entries(value: Any) -> list[tuple[int, Any]]:
-    """An array's entries; a single object is one row."""
-    return list(enumerate(value if isinstance(value, list) else [value], 1))
+# A number no file holds, as it is drawn anew in each process.
+_BETWEEN = secrets.randbits(62) | 1 << 61
+_JOINT = b",%d,\n" % _BETWEEN
 
 
-def read_json(name: str, data: bytes) -> Parts:
-    text = utf8(name, data)
+def parse_together(text: bytes) -> list[Any] | None:
+    """The value of each line, or None where they are not all JSON: 2 times as fast as one by one.
+
+    The lines become one array with _BETWEEN between them. A line end is no part of any token,
+    so when all of _BETWEEN come back, each as every second entry, between two of them stands
+    exactly one value: no broken lines have joined into a whole one, and none was two.
+    """
+    joined = text.replace(b"\n", _JOINT)
+    joints = (len(joined) - len(text)) // (len(_JOINT) - 1)  # quicker than to count line ends
     try:
-        return "json", _entries(json.loads(text)), []
-    except BAD_JSON as error:
-        first_line = text.lstrip().split("\n", 1)[0]
-        if first_line.startswith("{") and _is_json(first_line):
-            return read_jsonl(name, data)  # JSONL under the name of JSON
-        raise InputError(
-            f"{name}: broken JSON: {_words(error)}",
-            code="DATA_UNREADABLE",
-            hint="a file with one object per line reads past broken lines: name it .jsonl",
-        ) from None
+        values = orjson.loads(b"[" + joined + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    if len(values) != 2 * joints + 1 or values[1::2].count(_BETWEEN) != joints:
+        return None
+    return values[::2]  # type: ignore[no-any-return]
 
 
-def _is_json(text: str) -> bool:
+def lines(found: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines without their ends, of text that comes in blocks."""
+    parts: list[bytes] = []  # of a line longer than a block
+    for block in found:
+        first, *others = block.split(b"\n")
+        if others:
+            yield b"".join((*parts, first))
+            *whole, first = others
+            yield from whole
+            parts = []
+        parts.append(first)
+    yield b"".join(parts)
+
+
+def line_blocks(found: Iterator[bytes]) -> Iterator[bytes]:
+    """The same lines, many at once, without the end of the last one."""
+    parts: list[bytes] = []
+    for block in found:
+        whole, end, rest = block.rpartition(b"\n")
+        if end:
+            yield b"".join((*parts, whole))
+            parts = []
+        parts.append(rest)
+    if last := b"".join(parts):
+        yield last
+
+
+def no_line_is_json(name: str, broken: list[Broken]) -> InputError:
+    """What to say of a file in which every line is broken."""
+    first = broken[0]
+    return InputError(
+        f"{name}: none of its {len(broken):,} lines is JSON "
+        f"(line {first.number}: {_reason(first.text)})",
+        code="DATA_UNREADABLE",
+        hint="in JSONL every line is one JSON object",
+    )
+
+
+def _reason(text: str) -> str:
     try:
         json.loads(text)
-    except BAD_JSON:
-        return False
-    return True
+    except BAD_JSON as error:
+        return words(error)
+    return "not text in UTF-8"
 
 
-def _words(error: Exception) -> str:
+def json_rows(file: DataFile, meter: Meter, most: int | None = None) -> Items:
+    """The rows of a JSON file: an array's entries, those under "data", or one object."""
+    yield from enumerate(entries(whole_json(file, meter, most)), 1)
+
+
+def whole_json(file: DataFile, meter: Meter, most: int | None = None) -> Any:
+    """The one JSON value in the file. Raises InputError with the place where it breaks."""
+    data = b"".join(blocks(file, meter, most))
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(file.name, error.start, data[error.start]) from None
+    try:
+        return json.loads(text)
+    except BAD_JSON as error:
+        raise broken_json(file.name, words(error)) from None
+
+
+def entries(value: Any) -> list[Any]:
+    """An array's entries; of an object that only wraps rows, those; any other object is a row."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and not value.keys() & set(COLUMNS):
+        lists = [name for name, cell in value.items() if _objects(cell)]
+        if len(lists) == 1 and lists[0] in WRAPPERS:
+            return list(value[lists[0]])
+    return [value]
+
+
+def _objects(cell: Any) -> bool:
+    """A list of objects that are not the turns of one conversation."""
+    return (
+        isinstance(cell, list)
+        and bool(cell)
+        and isinstance(cell[0], dict)
+        and not is_turns(cell)
+        and sum(isinstance(entry, dict) for entry in cell) * 2 > len(cell)
+    )
+
+
+def not_utf8(name: str, place: int, byte: int) -> InputError:
+    error = not_text(name)
+    return InputError(
+        f"{name}: not text in UTF-8 (byte {place:,} is 0x{byte:02x})",
+        code=error.code,
+        hint=error.hint,
+    )
+
+
+def broken_json(name: str, reason: str) -> InputError:
+    return InputError(
+        f"{name}: broken JSON: {reason}",
+        code="DATA_UNREADABLE",
+        hint="it may be cut short: copy or download it again; a file with one object per line "
+        "reads past broken lines when it is named .jsonl",
+    )
+
+
+def words(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, line {error.lineno}, column {error.colno}"
     if isinstance(error, RecursionError):

@@ -1,20 +1,17 @@
-"""Which file, or which hub data set, a name means; and what to say when it means none."""
+"""Which files, or which hub data set, a name means; and what to say when it means none."""
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 
 from backprop_tui.core.errors import InputError
 
+from .folder import Chosen, check_parts, choose, inside, is_data, some
+from .formats import SUFFIXES, suffix_of
+
 POCKET = "pocket"
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".parquet": "parquet",
-}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -27,8 +24,8 @@ def bundled(name: str, method: str | None) -> Path | None:
     return demo / ("feedback.jsonl" if method == "kto" else "pairs.jsonl")
 
 
-def find(name: str) -> Path | None:
-    """The file of this name, or None when it can only be a hub id. Raises InputError."""
+def find(name: str, split: str | None = None, config: str | None = None) -> Chosen | None:
+    """The files of this name, or None when it can only be a hub id. Raises InputError."""
     try:
         path = Path(name).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
@@ -38,27 +35,38 @@ def find(name: str) -> Path | None:
             code="DATA_UNREADABLE",
             hint="check the folder's permissions",
         ) from None
-    except (OSError, RuntimeError) as error:  # a name too long, a user without a home
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name too long, a user without a home, a NUL in it.
         raise InputError(f"{name}: no such file ({error})", code="DATA_NOT_FOUND") from None
     if not name.strip():
         raise InputError(
             "no data set was named", code="DATA_NOT_FOUND", hint=f'give a file, or "{POCKET}"'
         )
     if is_folder:
-        files = sorted(entry.name for entry in _entries(path) if entry.suffix.lower() in SUFFIXES)
-        raise InputError(
-            f"{name}: a folder, not a file",
-            code="DATA_IS_FOLDER",
-            hint=f"name one of the files in it: {_some(files)}"
-            if files
-            else "it holds no .jsonl, .json, .csv or .parquet file",
-        )
+        chosen = choose(name, path, inside(name, path, config), split)
+        check_parts(name, chosen.files)
+        return chosen
     if exists:
-        return path
+        return Chosen(files=(path,), root=path)
+    if any(sign in path.name for sign in "*?["):
+        return _matching(name, path, split)
     owner = path.parent
-    if _HUB_ID.fullmatch(name) and path.suffix.lower() not in SUFFIXES and not owner.exists():
+    if _HUB_ID.fullmatch(name) and suffix_of(path) not in SUFFIXES and not owner.exists():
         return None
     raise InputError(f"{name}: no such file", code="DATA_NOT_FOUND", hint=_nearest(path))
+
+
+def _matching(name: str, path: Path, split: str | None) -> Chosen:
+    """The files a pattern matches; those of other splits are left out, as in a folder."""
+    found = [Path(entry) for entry in sorted(glob.glob(str(path)))]
+    files = [entry for entry in found if is_data(entry)]
+    if not files:
+        raise InputError(
+            f"{name}: no data file matches",
+            code="DATA_NOT_FOUND",
+            hint=f"it matches {some([entry.name for entry in found])}" if found else _nearest(path),
+        )
+    return choose(name, path.parent, files, split)
 
 
 def _nearest(path: Path) -> str:
@@ -67,23 +75,14 @@ def _nearest(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    names = sorted(entry.name for entry in _entries(folder))
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:  # no permission to list: then there is nothing to offer
+        names = []
     close = get_close_matches(path.name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(str(folder / name) for name in close)}?"
-    files = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    files = [name for name in names if suffix_of(Path(name)) in SUFFIXES]
     if files:
-        return f"data files in {folder}: {_some(files)}"
+        return f"data files in {folder}: {some(files)}"
     return f'there is no data file in {folder}; "{POCKET}" names the bundled data set'
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:  # no permission to list: then there is nothing to offer
-        return []
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,26 +1,38 @@
 """What a file that fits no layout looks like, and what would make it usable.
 
-Nothing is guessed: each sentence ends in a column mapping the user can take or leave.
+Nothing is guessed: each look ends in offers the user can take or leave, or says why not.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
-from .build import Record
-from .turns import is_turns
+from . import answers
+from .cells import Record, number_of
+from .choose import build, decide
+from .offers import (
+    QUESTIONS,
+    Look,
+    as_answer,
+    as_pairs_prompt,
+    filled,
+    listed,
+    offer,
+    often,
+    share,
+    text_columns,
+)
+from .pairs import pair_shared_start
+from .shapes import COLUMNS
+from .turns import Unusable, is_turns
+from .winners import two_answers
 
-QUESTIONS = ("prompt", "instruction", "question", "query", "input", "problem")
 ANSWERS = ("completion", "output", "response", "answer", "solution", "target")
-# Columns that may say whether an answer is good. A boolean under one of these names, or any
-# value under a name that ends in "label", makes prompt + completion too unsure to imitate.
-VERDICTS = ("tag", "is_correct", "correct", "thumbs_up", "thumbs_down", "feedback", "preferred",
-            "accepted", "liked", "good", "vote", "desirable", "is_good")  # fmt: skip
-BETTER = ("chosen", "better", "win", "good", "best", "preferred", "positive")
-WORSE = ("rejected", "worse", "los", "bad", "worst", "non_preferred", "negative")
+# Lists of these names hold what may be answered, or words; not several answers.
+NOT_ANSWERS = ("choices", "options", "keywords", "tags", "labels", "categories", "references")
+SCORES = ("scores", "ratings", "rewards", "score", "rating", "overall_scores")
+RANKS = ("ranks", "ranking", "rankings", "rank")
 
 NEEDED = (
     "It can be used with the columns prompt, chosen, rejected (pairs), or prompt, completion, "
@@ -38,163 +50,202 @@ def forced_in_vain(shape: str, names: tuple[str, ...]) -> str:
     }
     return (
         f"The shape {shape} was asked for, but no row has its columns ({needs[shape]}). "
-        f"There are: {_named(names)}."
+        f"There are: {listed(names)}."
     )
 
 
-def judged_column(records: Sequence[Record]) -> str:
-    """What to say of a column that may judge the answer; "" when there is none."""
-    for name in _often(records):
-        values = [record[name] for record in records if record.get(name) is not None]
-        binary = all(isinstance(value, bool) or value in (0, 1) for value in values)
-        judges = name.lower() in VERDICTS and binary
-        if not judges and not name.lower().endswith("label"):
-            continue
-        said = (
-            f'map it: [data.columns] label = "{name}"'
-            if binary and name != "label"
-            else f"write true or false in a column label (its values: {_values(values)})"
-        )
-        return (
-            f"a column {name!r} that may say whether the answer is good. "
-            f'To learn from that (kto), {said}. To imitate every answer, set data.shape = "sft".'
-        )
-    return ""
-
-
-def looks_like(records: Sequence[Record]) -> str:
-    """One or two sentences on records that no layout fits."""
-    names = _often(records)
-    texts = [name for name in names if _mostly(records, name, str)]
+def looks_like(records: Sequence[Record]) -> Look:
+    """What records that no layout fits may be: the first look that knows them."""
+    names = often(records)
+    texts = text_columns(records)
     return (
         _turns_elsewhere(records, names)
-        or _ranked(records, names)
-        or _two_answers(records, names, texts)
+        or _nested(records, names)
+        or _several_answers(records, names)
+        or two_answers(records, names, texts)
         or _half_a_pair(names)
         or _question_answer(texts)
         or _raw_text(texts)
         or _one_column(texts)
-        or f"Its columns fit no known layout: {_named(names)}. {NEEDED}."
+        or Look(f"Its columns fit no known layout: {listed(names)}. {NEEDED}.")
     )
 
 
-def _turns_elsewhere(records: Sequence[Record], names: Sequence[str]) -> str:
-    found = [name for name in names if _share(records, name, is_turns) > 0.5]
-    if len(found) == 1:
-        return (
-            f"It looks like conversations in a column {found[0]!r}. "
-            f'Map it: [data.columns] messages = "{found[0]}".'
-        )
-    return ""
+def _turns_elsewhere(records: Sequence[Record], names: Sequence[str]) -> Look | None:
+    found = [name for name in names if share(records, name, is_turns) > 0.5]
+    if len(found) != 1:
+        return None
+    name = found[0]
+    return Look(
+        f"It looks like conversations in a column {name!r}.",
+        (offer("To imitate them (sft)", {"messages": name}),),
+    )
 
 
-def _ranked(records: Sequence[Record], names: Sequence[str]) -> str:
+def _nested(records: Sequence[Record], names: Sequence[str]) -> Look | None:
+    """Our columns inside an object, or inside lists of one object."""
     for name in names:
-        if _share(records, name, lambda value: _strings(value) and len(value) > 1) > 0.5:
-            return (
-                f"It looks like several answers per row, a list in {name!r}, ranked or not. "
-                "Write the better one in a column chosen and the worse one in rejected."
-            )
-    return ""
-
-
-def _two_answers(records: Sequence[Record], names: Sequence[str], texts: Sequence[str]) -> str:
-    """Two text (or turns) columns whose names differ in one part, like response_j/response_k."""
-    sides = [*texts, *(name for name in names if _share(records, name, is_turns) > 0.5)]
-    for first, second in combinations(sides, 2):
-        alike = max(_shared(first, second), _shared(first[::-1], second[::-1]))
-        if alike < 4 or {first, second} & set(QUESTIONS):
+        in_list = share(records, name, _one_object) > 0.5
+        if not in_list and share(records, name, lambda v: isinstance(v, dict)) <= 0.5:
             continue
-        known = any(word in first.lower() for word in BETTER) or any(
-            word in second.lower() for word in WORSE
-        )
-        swapped = any(word in first.lower() for word in WORSE)
-        better, worse = (second, first) if swapped else (first, second)
-        prompt = next((name for name in QUESTIONS if name in texts), None)
-        mapping = f'chosen = "{better}", rejected = "{worse}"'
-        if prompt:
-            mapping = f'prompt = "{prompt}", {mapping}'
-        unsure = "" if known or swapped else ", but nothing says which one is better"
-        return (
-            f"It looks like two answers, {first!r} and {second!r}{unsure}. "
-            f"If {better!r} is the better one, map them: [data.columns] {mapping}."
-        )
-    return ""
+        path = f"{name}.0" if in_list else name
+        lifted = [_lifted(record, name, in_list) for record in records]
+        layout = decide(lifted, None)
+        kept = sum(_builds(layout, record) for record in lifted[:20]) if layout else 0
+        if layout is None or 2 * kept < len(lifted[:20]):
+            continue
+        inner = {key: None for record in records for key in _within(record.get(name), in_list)}
+        columns = {key: f"{path}.{key}" for key in inner if key in COLUMNS}
+        first = ", of each list the first," if in_list else ""
+        says = f"It has {layout.name}, but inside its column {name!r}."
+        return Look(says, (offer(f"To read them there{first} as {layout.shape}", columns),))
+    return None
 
 
-def _shared(first: str, second: str) -> int:
-    """Characters both start with."""
-    pairs = zip(first, second, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+def _one_object(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
 
 
-def _half_a_pair(names: Sequence[str]) -> str:
-    for side, missing in (("chosen", "rejected"), ("rejected", "chosen")):
-        if side in names and missing not in names:
-            return (
-                f"It has {side!r} but no {missing!r}, so there is nothing to compare. Add the "
-                'other answer, or imitate this one (sft): [data.columns] completion = "chosen".'
-                if side == "chosen"
-                else f"It has {side!r} but no {missing!r}: add the better answers."
+def _within(value: Any, in_list: bool) -> Record:
+    if in_list and isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else {}
+
+
+def _lifted(record: Record, name: str, in_list: bool) -> Record:
+    """The record with the columns that stand inside one of its own put beside the others."""
+    inner = _within(record.get(name), in_list)
+    return record | {key: value for key, value in inner.items() if key in COLUMNS}
+
+
+def _builds(layout: Any, record: Record) -> bool:
+    try:
+        build(layout, 1, record)
+    except Unusable:
+        return False
+    return True
+
+
+def _several_answers(records: Sequence[Record], names: Sequence[str]) -> Look | None:
+    """A list of answers in each row; with scores inside, or in a list beside it, or neither."""
+    for name in names:
+        if name in NOT_ANSWERS or share(records, name, answers.is_answers) <= 0.5:
+            continue
+        columns = as_pairs_prompt(names) | {"answers": name}
+        says = f"It looks like several answers per row, a list in {name!r}"
+        first = filled(records, name)[0]
+        inside = answers.score_name(first[0]) if isinstance(first, list) and first else ""
+        if inside:
+            better = "1 is the best" if inside in answers.RANKS else "more is better"
+            text = f"To compare the best with the worst by {inside!r}, where {better}"
+            return Look(f"{says}, each with its {inside!r}.", (offer(text, columns),))
+        beside = _numbers_beside(records, names, name)
+        if beside:
+            ours, theirs = beside
+            better = "1 is the best" if ours == "ranks" else "more is better"
+            text = f"To compare the best with the worst by {theirs!r}, where {better}"
+            return Look(
+                f"{says}, and as many numbers in {theirs!r}.",
+                (offer(text, {**columns, ours: theirs}),),
             )
-    return ""
+        text = "If they stand best first, to compare the first with the last"
+        return Look(f"{says}, ranked or not.", (offer(text, columns),))
+    return None
 
 
-def _question_answer(texts: Sequence[str]) -> str:
+def _numbers_beside(
+    records: Sequence[Record], names: Sequence[str], answers_in: str
+) -> tuple[str, str] | None:
+    """(our name, the column) of lists with one number for each answer."""
+    for ours, known in (("scores", SCORES), ("ranks", RANKS)):
+        for name in names:
+            fits = sum(_as_many(record.get(name), record.get(answers_in)) for record in records)
+            if name.lower() in known and 2 * fits > len(records):
+                return ours, name
+    return None
+
+
+def _as_many(numbers: Any, listed: Any) -> bool:
+    if not isinstance(numbers, list) or not isinstance(listed, list):
+        return False
+    return len(numbers) == len(listed) and all(number_of(n) is not None for n in numbers)
+
+
+def _half_a_pair(names: Sequence[str]) -> Look | None:
+    if "chosen" in names:
+        return Look(
+            "It has 'chosen' but no 'rejected', so there is nothing to compare.",
+            (offer("To imitate this one (sft)", as_answer(names, "chosen")),),
+        )
+    if "rejected" in names:
+        return Look("It has 'rejected' but no 'chosen': add the better answers.")
+    return None
+
+
+def _question_answer(texts: Sequence[str]) -> Look | None:
     question = next((name for name in QUESTIONS if name in texts), None)
     answer = next((name for name in ANSWERS if name in texts), None)
-    if question and answer:
-        return (
-            f"It looks like questions with one answer each ({question}, {answer}). To imitate "
-            f'them (sft), map: [data.columns] prompt = "{question}", completion = "{answer}".'
-        )
-    return ""
+    if not question or not answer:
+        return None
+    return Look(
+        f"It looks like questions with one answer each ({question}, {answer}).",
+        (offer("To imitate them (sft)", as_answer(texts, answer)),),
+    )
 
 
-def _raw_text(texts: Sequence[str]) -> str:
+def _raw_text(texts: Sequence[str]) -> Look | None:
     if "text" not in texts:
-        return ""
-    return (
+        return None
+    return Look(
         "It looks like raw text for pre-training (a column 'text' without ChatML turns). The "
-        "methods here learn from answers: give prompt and completion, or messages, instead."
+        "methods here learn from answers: give prompt and completion, or messages, instead.",
+        (offer(ALONE, {"completion": "text"}),),
     )
 
 
-def _one_column(texts: Sequence[str]) -> str:
-    if len(texts) != 1:
-        return ""
-    return f"It has text in one column only, {texts[0]!r}: an answer needs its prompt. {NEEDED}."
+ALONE = (
+    "To imitate each text whole, as an answer to nothing (sft; some chat templates refuse a "
+    "conversation that no user opens)"
+)
 
 
-def _often(records: Sequence[Record]) -> list[str]:
-    """Columns filled in at least a tenth of the records."""
-    filled = Counter(
-        name for record in records for name, value in record.items() if value is not None
+def _one_column(texts: Sequence[str]) -> Look | None:
+    if len(texts) != 1 or texts[0] in QUESTIONS:
+        return None
+    return Look(
+        f"It has text in one column only, {texts[0]!r}: an answer needs its prompt. {NEEDED}.",
+        (offer(ALONE, {"completion": texts[0]}),),
     )
-    return [name for name, n in filled.items() if 10 * n >= len(records)]
 
 
-def _share(records: Sequence[Record], name: str, holds: Callable[[Any], bool]) -> float:
-    return sum(1 for record in records if holds(record.get(name))) / max(len(records), 1)
+def lost_prompt(records: Sequence[Record]) -> Look | None:
+    """Pairs that share no start, and another column of text that may be what was asked."""
+    if 2 * sum(map(_shares_nothing, records)) <= len(records):
+        return None
+    others = [
+        name
+        for name in text_columns(records)
+        if name not in ("chosen", "rejected", "system", "system_prompt")
+        and _reads_like_prompts(records, name)
+    ]
+    if not others:
+        return None
+    offers = [offer(f"If {name!r} is the prompt", {"prompt": name}) for name in others[:3]]
+    return Look(
+        f"It has chosen and rejected, and a column {others[0]!r} that may be their prompt.",
+        (*offers, offer("If they have no prompt", shape="paired")),
+    )
 
 
-def _mostly(records: Sequence[Record], name: str, kind: type) -> bool:
-    return _share(records, name, lambda value: isinstance(value, kind)) > 0.5
+def _shares_nothing(record: Record) -> bool:
+    try:
+        return not pair_shared_start(1, record).prompt
+    except Unusable:
+        return False
 
 
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-
-
-def _values(values: Sequence[object]) -> str:
-    """The commonest few of them."""
-    return _named([value for value, _ in Counter(map(_plain, values)).most_common(4)], 3)
-
-
-def _plain(value: object) -> str:
-    return str(value) if isinstance(value, (str, int, float)) else type(value).__name__
-
-
-def _named(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(name[:40] for name in names[:most]) or "none"
-    return shown + (", ..." if len(names) > most else "")
+def _reads_like_prompts(records: Sequence[Record], name: str) -> bool:
+    """Texts of several words, most of them different."""
+    values = [value for value in filled(records, name) if isinstance(value, str)]
+    spaced = sum(" " in value.strip() or len(value) > 40 for value in values)
+    return 2 * spaced > len(records) and 2 * len(set(values)) > len(values)

@@ -2,141 +2,147 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from backprop_tui.core.errors import InputError
 
-from .json_files import read_json, read_jsonl
-from .locate import SUFFIXES, bundled, find
-from .table import Broken, Parts, Table, utf8
+from .csv_files import NOT_UTF8, csv_rows
+from .files import DataFile, Meter, free_memory, raw_blocks
+from .formats import not_text
+from .found import Found, HubRows, empty
+from .json_files import entries, json_lines, json_rows, no_line_is_json, whole_json
+from .parquet_files import parquet_rows
+from .table import Broken, Items, Table, shifted
+
+MEMORY_ASKED_FROM = 256 << 20  # bytes on disk: less than that is there on any machine
 
 
-def read(name: str, split: str | None, revision: str | None, method: str | None) -> Table:
-    """The data set `name`: "pocket", a file, or a hub id. Raises InputError."""
-    path = bundled(name, method) or find(name)
-    if path is None:
-        from .hub import fingerprint, read_hub
-
-        rows = list(read_hub(name, split, revision))
-        table = Table(
-            name=name,
-            path=None,
-            format="hub",
-            records=list(enumerate(rows, 1)),
-            broken=[],
-            sha256=fingerprint(rows),
-        )
-    else:
-        table = _read_file(name, path)
-    if not table.records and not table.broken:
-        raise InputError(
-            f"{name}: there are no rows in it",
-            code="DATA_EMPTY",
-            hint="the file may not have been written completely",
-        )
-    return table
+READERS: dict[str, Callable[[DataFile, Meter, int | None], Items]] = {
+    "jsonl": json_lines,
+    "json": json_rows,
+    "csv": csv_rows,
+    "tsv": csv_rows,
+    "parquet": parquet_rows,
+}
 
 
-def _read_file(name: str, path: Path) -> Table:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{name}: not a regular file", code="DATA_UNREADABLE")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{name}: cannot be read ({error.strerror})",
-            code="DATA_UNREADABLE",
-            hint="check the file's permissions" if isinstance(error, PermissionError) else "",
-        ) from None
-    format = _format(name, path, data)
-    found, records, broken = _READERS[format](name, data)
-    return Table(
-        name=name,
-        path=str(path.resolve()),
-        format=found,
-        records=records,
-        broken=broken,
-        sha256=sha256(data).hexdigest(),
-    )
+def read_all(data: Found | HubRows) -> Table:
+    """Every row. Raises InputError for what cannot be read, or held in memory."""
+    return _read_files(data) if isinstance(data, Found) else _read_hub_rows(data)
 
 
-def _format(name: str, path: Path, data: bytes) -> str:
-    """By suffix; by content where the suffix says nothing."""
-    if not data.strip():
-        raise InputError(
-            f"{name}: the file is empty", code="DATA_EMPTY", hint="give a file with rows in it"
-        )
-    known = SUFFIXES.get(path.suffix.lower())
-    if known:
-        return known
-    if data[:4] == b"PAR1":
-        return "parquet"
-    text = utf8(name, data)
-    if text.lstrip()[:1] in ("{", "["):
-        return "jsonl" if text.lstrip()[0] == "{" else "json"
-    raise InputError(
-        f"{name}: not a format that can be read"
-        + (f" (suffix {path.suffix})" if path.suffix else ""),
-        code="DATA_FORMAT",
-        hint="JSONL, JSON, CSV and Parquet can: give the file the suffix "
-        ".jsonl, .json, .csv or .parquet",
-    )
-
-
-def _csv(name: str, data: bytes) -> Parts:
-    """A header, then rows. A row with more cells than the header is broken; missing cells
-    are absent columns."""
-    csv.field_size_limit(2**31 - 1)
+def _read_files(found: Found) -> Table:
+    most = None
+    if found.size > MEMORY_ASKED_FROM or any(file.gzip for file in found.files):
+        most = free_memory() // 3  # rows take two to three times their text
+        if found.size > most:
+            raise InputError(
+                f"{found.name}: {found.size:,} bytes, and {most:,} can be held in memory",
+                code="DATA_TOO_LARGE",
+                hint="train on a part of it: name some of its files, or cut it",
+            )
     records: list[tuple[int, Any]] = []
     broken: list[Broken] = []
-    reader = csv.reader(io.StringIO(utf8(name, data), newline=""))
-    try:
-        rows = [row for row in reader if row]
-    except csv.Error as error:
-        raise InputError(
-            f"{name}: broken CSV: {error}, line {reader.line_num:,}", code="DATA_UNREADABLE"
-        ) from None
-    header = [column.strip() for column in rows[0]]
-    twice = next((column for column in header if header.count(column) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{name}: two columns are named {twice!r}",
-            code="DATA_UNREADABLE",
-            hint="the first line must name every column once",
-        )
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) > len(header):
-            broken.append(Broken(number, ",".join(row)))
+    formats, digests = [], []
+    starts: list[tuple[int, str]] = []
+    number = 0  # of the last row so far
+    for file in found.files:
+        starts.append((number, file.name))
+        one = _read_file(file, number, most)
+        records += one.records
+        broken += one.broken
+        number = one.last
+        formats.append(one.format)
+        digests.append(one.sha256)
+    if not records and not broken:
+        raise empty(found.name)
+    return Table(
+        name=found.name,
+        path=found.path,
+        format=" + ".join(dict.fromkeys(formats)),
+        records=records,
+        broken=broken,
+        sha256=digests[0] if len(digests) == 1 else sha256("\n".join(digests).encode()).hexdigest(),
+        starts=tuple(starts) if len(starts) > 1 else (),
+        files=found.paths(),
+        left_out=found.left_out,
+        size=found.size,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one file held. last: the highest number it used."""
+
+    format: str
+    records: list[tuple[int, Any]]
+    broken: list[Broken]
+    last: int
+    sha256: str
+
+
+def _read_file(file: DataFile, number: int, most: int | None) -> _Read:
+    """The file's rows, numbered on from `number`."""
+    digest = sha256()
+    meter = Meter(seen=[] if file.format == "parquet" else [digest.update])
+    records: list[tuple[int, Any]] = []
+    broken: list[Broken] = []
+    for item in shifted(READERS[file.format](file, meter, most), number):
+        if isinstance(item, Broken):
+            broken.append(item)
         else:
-            records.append((number, dict(zip(header, row, strict=False))))
-    return "csv", records, broken
+            records.append(item)
+    if file.format == "parquet":  # pyarrow reads it itself, and not in order
+        for block in raw_blocks(file.path, file.name, file.size, Meter()):
+            digest.update(block)
+    format = file.format
+    if format == "jsonl" and not any(isinstance(value, dict) for _, value in records):
+        whole = _whole(file, most)
+        if whole is not None:
+            format, broken = "json", []
+            records = list(enumerate(whole, number + 1))
+    if broken and not records:
+        raise all_broken(file, broken)
+    last = max([number, *(each[0] for each in records[-1:]), *(b.number for b in broken[-1:])])
+    return _Read(format, records, broken, last, digest.hexdigest())
 
 
-def _parquet(name: str, data: bytes) -> Parts:
-    import pyarrow  # 0.3 s, so only where a Parquet file is read
-    import pyarrow.parquet
-
+def _whole(file: DataFile, most: int | None) -> list[Any] | None:
+    """The rows of a file named JSONL that is one JSON value over several lines."""
     try:
-        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise InputError(
-            f"{name}: broken Parquet file: {reason}",
-            code="DATA_UNREADABLE",
-            hint="it may be cut short: copy or download it again",
-        ) from None
-    return "parquet", list(enumerate(rows, 1)), []
+        value = whole_json(file, Meter(), most)
+    except InputError:
+        return None
+    return entries(value) if isinstance(value, (list, dict)) else None
 
 
-_READERS: dict[str, Callable[[str, bytes], Parts]] = {
-    "jsonl": read_jsonl,
-    "json": read_json,
-    "csv": _csv,
-    "parquet": _parquet,
-}
+def all_broken(file: DataFile, broken: list[Broken]) -> InputError:
+    """What to say of a file that holds no row that can be read."""
+    if file.format == "jsonl":
+        return no_line_is_json(file.name, broken)
+    if all(f": {NOT_UTF8}: " in row.text for row in broken):
+        return not_text(file.name)
+    return InputError(
+        f"{file.name}: none of its {len(broken):,} rows can be read ({broken[0].text})",
+        code="DATA_UNREADABLE",
+        hint="every quote that opens a cell must be closed, and a quote inside one be doubled",
+    )
+
+
+def _read_hub_rows(data: HubRows) -> Table:
+    from .hub import fingerprint
+
+    rows = list(data.rows)
+    if not rows:
+        raise empty(data.name)
+    return Table(
+        name=data.name,
+        path=None,
+        format="hub",
+        records=list(enumerate(rows, 1)),
+        broken=[],
+        sha256=fingerprint(rows),
+    )

@@ -1,4 +1,4 @@
-"""The facts: exact counts over the whole file, statistics over a sample of its kept rows."""
+"""The facts: counts as they were loaded, statistics over a sample of the kept rows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,9 @@ from pathlib import Path
 
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DataFacts, LengthBias, Quantiles
-from backprop_tui.core.rows import (
-    Chat,
-    Labelled,
-    Message,
-    Pair,
-    Row,
-    prompt_of,
-    text_of,
-)
+from backprop_tui.core.rows import Labelled, Message, Pair, Row, prompt_of, text_of
 
-from .clean import SAMPLE, SHOWN, Loaded, as_text, sample
+from .clean import SAMPLE, SHOWN, Loaded, as_text, printable, sample
 
 EXAMPLE = 2000  # characters shown of one field
 ROW = "row"  # the tokens of a whole row
@@ -56,27 +48,30 @@ def describe(loaded: Loaded, *, seed: int = 0) -> DataFacts:
     rows, table = loaded.rows, loaded.table
     sampled = sample(rows, seed)
     lengths = _lengths(sampled, lambda texts: [words(text) for text in texts])
-    rows_again, prompts_again = _duplicates(rows)
     return DataFacts(
         name=table.name,
         path=table.path,
         format=table.format,
         shape=loaded.shape,
         layout=loaded.layout,
-        columns=loaded.columns,
-        rows=len(table.records) + len(table.broken),
-        kept=len(rows),
+        columns=tuple(map(printable, loaded.columns)),
+        rows=loaded.total,
+        kept=loaded.kept,
+        exact=loaded.exact,
+        files=table.files,
+        left_out=table.left_out,
+        size=table.size,
         dropped=loaded.dropped,
         dropped_rows=loaded.dropped_rows,
         sampled=len(sampled),
         words={name: quantiles(values) for name, values in lengths.items()},
         length_bias=_length_bias(lengths) if loaded.shape == "paired" and sampled else None,
-        labels=_labels(rows) if loaded.shape == "unpaired" else None,
-        duplicate_rows=rows_again,
-        duplicate_prompts=prompts_again,
+        labels=loaded.labels,
+        duplicate_rows=loaded.duplicate_rows,
+        duplicate_prompts=loaded.duplicate_prompts,
         examples=_examples(sampled) if sampled else _raw_examples(loaded),
         sha256=table.sha256,
-        advice=loaded.decision.advice,
+        advice=printable(loaded.decision.advice),
         offers=loaded.decision.offers,
     )
 
@@ -164,34 +159,6 @@ def sign_test(more: int, fewer: int) -> float:
         tail += term
         term = term * (n - k) // (k + 1)
     return min(1.0, 2 * tail / (1 << n))
-
-
-def _labels(rows: Sequence[Row]) -> dict[bool, int]:
-    labels = [row.label for row in rows if isinstance(row, Labelled)]
-    return {True: labels.count(True), False: labels.count(False)}
-
-
-def _duplicates(rows: Sequence[Row]) -> tuple[int, int]:
-    """(rows equal to an earlier one, rows whose prompt an earlier one has); empty prompts apart."""
-    seen: set[object] = set()
-    prompts: set[str] = set()
-    asked = 0
-    for row in rows:
-        seen.add(_content(row))
-        prompt = text_of(prompt_of(row))
-        if prompt:
-            asked += 1
-            prompts.add(prompt)
-    return len(rows) - len(seen), asked - len(prompts)
-
-
-def _content(row: Row) -> object:
-    """The row without its number."""
-    if isinstance(row, Pair):
-        return row.prompt, row.chosen, row.rejected
-    if isinstance(row, Chat):
-        return row.messages
-    return row.prompt, row.completion, row.label
 
 
 def _spread(n: int) -> list[int]:

@@ -1,122 +1,101 @@
 """The layouts we read: one table of how each is recognised and how a row becomes our row.
 
-To add one, write an entry in LAYOUTS and an example in tests/probe/test_data_shapes.py.
+To add one, write an entry in LAYOUTS and an example in tests/probe/layout_examples.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
-from backprop_tui.core.facts import Shape
-from backprop_tui.core.rows import Row
+from backprop_tui.core.rows import SIDE_MISSING, Pair
 
+from . import answers
 from .build import (
-    Record,
     alpaca,
-    answer_of,
     chat,
     chatml_text,
-    is_label,
+    completion_alone,
     labelled_instruction,
-    labelled_messages,
     labelled_prompt,
-    pair,
-    pair_after_instruction,
-    pair_prompt_repeated,
-    pair_shared_start,
+    labelled_turns,
     prompt_completion,
 )
-from .turns import ASSISTANT, is_turns, role_of
+from .cells import Record
+from .columns import VERDICTS
+from .layout import (
+    Layout,
+    answer_then_label,
+    has_label,
+    has_messages,
+    has_one_answer,
+    has_one_completion,
+    has_true_label,
+    is_chatml,
+    one_answer_judged,
+    repeats_prompt,
+    true_or_false,
+    turns_in,
+    under,
+)
+from .pairs import (
+    pair,
+    pair_after_instruction,
+    pair_openai,
+    pair_prompt_repeated,
+    pair_shared_start,
+)
+from .turns import Unusable, is_turns
 
+# What people call a prompt and its answer where they do not say prompt and completion.
+ASKED = (
+    {"prompt": "query", "completion": "response"},  # ms-swift
+    {"completion": "response"},
+)
+# What they call the better and the worse answer. StackExchange's j is the better one.
+SIDES = (
+    {"chosen": "chosen_messages", "rejected": "rejected_messages"},  # LLaMA-Factory
+    {"chosen": "chosen_response", "rejected": "rejected_response"},
+    {"chosen": "response", "rejected": "rejected_response"},  # ms-swift
+    {"chosen": "response_j", "rejected": "response_k"},
+)
 
-def _any(record: Record) -> bool:
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """One way to write rows.
-
-    name: the columns that decide, in words. needs: columns that must hold something.
-    sign: what else must be true of a row to recognise it.
-    build: (row number, record) -> our row; raises Unusable with the reason to drop it.
-    """
-
-    name: str
-    shape: Shape
-    needs: tuple[str, ...]
-    build: Callable[[int, Record], Row]
-    sign: Callable[[Record], bool] = _any
-
-    def fits(self, record: Record) -> bool:
-        return all(record.get(name) is not None for name in self.needs) and self.sign(record)
-
-
-def _has_label(record: Record) -> bool:
-    return "label" in record  # a null label is still a label column
-
-
-def _answer_then_label(record: Record) -> bool:
-    messages = record["messages"]
-    return _has_label(record) and is_turns(messages) and role_of(messages[-1]) == ASSISTANT
-
-
-def _has_one_answer(record: Record) -> bool:
-    """Alpaca's output, not a list of ranked ones."""
-    answer = answer_of(record)
-    return answer is not None and not isinstance(answer, list)
-
-
-def _is_text_or_turns(value: Any) -> bool:
-    return not isinstance(value, list) or is_turns(value)
-
-
-def _repeats_prompt(record: Record) -> bool:
-    """Both sides are strings that start with the prompt and go on after a break."""
-    prompt, sides = record["prompt"], (record["chosen"], record["rejected"])
-    if not isinstance(prompt, str) or not prompt.strip():
-        return False
-    return all(
-        isinstance(side, str)
-        and side.startswith(prompt)
-        and (prompt[-1].isspace() or prompt[-1] == ":" or side[len(prompt) :][:1].isspace())
-        for side in sides
-    )
-
-
-def _is_chatml(record: Record) -> bool:
-    return isinstance(record["text"], str) and "<|im_start|>" in record["text"]
-
-
-def _turns_in(column: str) -> Callable[[Record], bool]:
-    return lambda record: is_turns(record[column])
-
-
-# In order of precedence: the first layout that most rows fit is the file's.
-LAYOUTS = (
-    Layout(
-        "prompt, completion, label",
-        "unpaired",
-        ("prompt", "completion"),
-        labelled_prompt,
-        _has_label,
-    ),
+PROMPT_LABEL = Layout(
+    "prompt, completion, label", "unpaired", ("prompt", "completion"), labelled_prompt, has_label
+)
+UNPAIRED = (
+    PROMPT_LABEL,
+    *(under(PROMPT_LABEL, names, has_true_label) for names in ASKED),
     Layout(
         "instruction, input, output, label",
         "unpaired",
         ("instruction",),
         labelled_instruction,
-        lambda record: is_label(record.get("label")) and _has_one_answer(record),
+        one_answer_judged,
     ),
-    Layout("messages, label", "unpaired", ("messages",), labelled_messages, _answer_then_label),
+    *(
+        Layout(
+            f"{column}, label",
+            "unpaired",
+            (column,),
+            labelled_turns(column),
+            answer_then_label(column),
+        )
+        for column in ("messages", "conversations")
+    ),
+)
+# Feedback that true or false stands for in all rows, in a column of another name.
+VERDICT = tuple(
+    under(layout, {"label": name}, true_or_false(name), every=True)
+    for layout, name in product(UNPAIRED, VERDICTS)
+)
+
+PAIRED = (
     Layout(
         "prompt, chosen, rejected (the prompt repeated in both)",
         "paired",
         ("prompt", "chosen", "rejected"),
         pair_prompt_repeated,
-        _repeats_prompt,
+        repeats_prompt,
     ),
     Layout("prompt, chosen, rejected", "paired", ("prompt", "chosen", "rejected"), pair("prompt")),
     Layout(
@@ -125,78 +104,118 @@ LAYOUTS = (
         ("instruction", "chosen", "rejected"),
         pair_after_instruction,
     ),
-    Layout(
-        "question, chosen, rejected", "paired", ("question", "chosen", "rejected"), pair("question")
+    *(
+        Layout(
+            f"{column}, chosen, rejected", "paired", (column, "chosen", "rejected"), pair(column)
+        )
+        for column in ("question", "query", "input")
     ),
-    Layout("query, chosen, rejected", "paired", ("query", "chosen", "rejected"), pair("query")),
+    *(
+        Layout(
+            f"{column}, chosen, rejected",
+            "paired",
+            (column, "chosen", "rejected"),
+            pair(column),
+            turns_in(column),
+        )
+        for column in ("conversations", "messages")
+    ),
+)
+# Not for a stray row: where other rows have a prompt column, one without has lost its prompt.
+SHARED_START = Layout(
+    "chosen, rejected", "paired", ("chosen", "rejected"), pair_shared_start, stray=False
+)
+OPENAI = Layout(
+    "input, preferred_output, non_preferred_output (OpenAI)",
+    "paired",
+    ("input", "preferred_output", "non_preferred_output"),
+    pair_openai,
+    has_messages,
+)
+
+
+def _as_pair(number: int, record: Record) -> Pair:
+    """A record that was given its two sides, by the first layout of pairs that it fits."""
+    fitting = next((layout for layout in PAIRED if layout.fits(record)), None)
+    if fitting is None and not is_turns(record["chosen"]):
+        raise Unusable(SIDE_MISSING)
+    row = (fitting or SHARED_START).build(number, record)
+    assert isinstance(row, Pair)
+    return row
+
+
+def _mapped(name: str, columns: tuple[str, ...], build: answers.Build) -> Layout:
+    """Pairs out of several answers, where [data.columns] says which."""
+    return Layout(name, "paired", columns, build, mapped=columns, stray=False)
+
+
+def _each_scored(record: Record) -> bool:
+    listed = record["answers"]
+    return isinstance(listed, list) and bool(listed) and bool(answers.score_name(listed[0]))
+
+
+BEST_AND_WORST = (
+    _mapped("answers, ranks", ("answers", "ranks"), answers.scored(_as_pair, "ranks")),
+    _mapped("answers, scores", ("answers", "scores"), answers.scored(_as_pair, "scores")),
     Layout(
-        "conversations, chosen, rejected",
+        "answers (each with its score)",
         "paired",
-        ("conversations", "chosen", "rejected"),
-        pair("conversations"),
-        _turns_in("conversations"),
+        ("answers",),
+        answers.scored(_as_pair, ""),
+        _each_scored,
+        mapped=("answers",),
+        stray=False,
     ),
-    Layout(
-        "messages, chosen, rejected",
-        "paired",
-        ("messages", "chosen", "rejected"),
-        pair("messages"),
-        _turns_in("messages"),
+    _mapped("answers (best first)", ("answers",), answers.ranked(_as_pair)),
+    _mapped("first, second, winner", ("first", "second", "winner"), answers.compared(_as_pair)),
+)
+
+ALPACA = Layout(
+    "instruction, input, output (Alpaca)", "sft", ("instruction",), alpaca, has_one_answer
+)
+PROMPT = Layout(
+    "prompt, completion", "sft", ("prompt", "completion"), prompt_completion, has_one_completion
+)
+SFT = (
+    *(
+        Layout(name, "sft", (column,), chat(column), turns_in(column))
+        for column, name in (
+            ("conversations", "conversations (ShareGPT)"),
+            ("messages", "messages (OpenAI)"),
+            ("conversation", "conversation"),
+        )
     ),
-    Layout("chosen, rejected", "paired", ("chosen", "rejected"), pair_shared_start),
+    under(ALPACA, {"input": "context", "output": "response"}),  # Dolly
+    ALPACA,
+    Layout("text (ChatML)", "sft", ("text",), chatml_text, is_chatml),
+    PROMPT,
+    *(under(PROMPT, names) for names in ASKED),
     Layout(
-        "conversations (ShareGPT)",
+        "completion alone",
         "sft",
-        ("conversations",),
-        chat("conversations"),
-        _turns_in("conversations"),
+        ("completion",),
+        completion_alone,
+        mapped=("completion",),
+        stray=False,
     ),
-    Layout("messages (OpenAI)", "sft", ("messages",), chat("messages"), _turns_in("messages")),
-    Layout("instruction, input, output (Alpaca)", "sft", ("instruction",), alpaca, _has_one_answer),
-    Layout("text (ChatML)", "sft", ("text",), chatml_text, _is_chatml),
-    Layout(
-        "prompt, completion",
-        "sft",
-        ("prompt", "completion"),
-        prompt_completion,
-        lambda record: not _has_label(record) and _is_text_or_turns(record["completion"]),
-    ),
+)
+
+# In order of precedence: the first layout that most rows fit is the file's.
+LAYOUTS = (
+    *BEST_AND_WORST,
+    *UNPAIRED,
+    *PAIRED,
+    OPENAI,
+    *(under(layout, names) for names, layout in product(SIDES, PAIRED[1:])),
+    *(under(SHARED_START, names) for names in SIDES[:2]),
+    SHARED_START,
+    *VERDICT,
+    *SFT,
 )
 
 # The names [data.columns] may give to a file's columns.
 COLUMNS = (
     "prompt", "chosen", "rejected", "completion", "label", "messages", "conversations",
     "instruction", "input", "output", "response", "text", "question", "query", "system", "history",
+    "answers", "scores", "ranks", "first", "second", "winner",
 )  # fmt: skip
-
-
-def decide(records: Sequence[Record], shape: Shape | None) -> Layout | None:
-    """The file's layout: the first in order that at least half of the records fit.
-
-    Where none fits half, the one most records fit; None when no record fits any.
-    shape: look only among the layouts of this shape.
-    """
-    counts = {
-        layout: sum(map(layout.fits, records))
-        for layout in LAYOUTS
-        if shape in (None, layout.shape)
-    }
-    half = next((layout for layout, n in counts.items() if n and 2 * n >= len(records)), None)
-    most = max(counts, key=lambda layout: counts[layout], default=None)
-    return half or (most if most and counts[most] else None)
-
-
-def build(main: Layout, number: int, record: Record) -> Row:
-    """Our row, by the file's layout or another of its shape that this record fits better.
-
-    Raises Unusable with the reason, in the terms of the file's layout, when none fits.
-    """
-    if main.fits(record):
-        return main.build(number, record)
-    for layout in LAYOUTS:
-        # Where the other rows have a prompt column, a row without one has lost its prompt.
-        if layout.build is pair_shared_start:
-            continue
-        if layout.shape == main.shape and layout.fits(record):
-            return layout.build(number, record)
-    return main.build(number, record)

@@ -1,11 +1,11 @@
-"""What a file holds, before any meaning is given to its columns."""
+"""What a data set holds, before any meaning is given to its columns."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from backprop_tui.core.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,25 @@ class Broken:
     text: str
 
 
+# One row as it is read: its number and whatever JSON value stood there, not always an object.
+Item = tuple[int, Any] | Broken
+Items = Iterator[Item]
+
+
+def number_of(item: Item) -> int:
+    return item.number if isinstance(item, Broken) else item[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """What a data set holds, before any meaning is given to its columns.
 
-    records: (number, value); the number counts from 1 and is the line, for JSONL. A value
-    is whatever JSON value stood there, not always an object.
+    name: as the user gave it. path: the file or folder, resolved; None for a hub data set.
+    records: (number, value). The number counts from 1 and is the line, for JSONL; with several
+    files it goes on from one file to the next, so it is unique. starts: where each file's
+    numbers begin, and its name; empty where there is one file.
+    files, size: all files, resolved, and their bytes on disk; left_out: files of other splits
+    that stand beside them and are not read.
     """
 
     name: str
@@ -30,29 +43,27 @@ class Table:
     records: list[tuple[int, Any]]
     broken: list[Broken]
     sha256: str | None = None
+    starts: tuple[tuple[int, str], ...] = ()
+    files: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    size: int | None = None
+
+    def place(self, number: int) -> str:
+        """Where a row stands, for a person: "12", or "b.jsonl 12" where there are several."""
+        return place(self.starts, number)
 
 
-Parts = tuple[str, list[tuple[int, Any]], list[Broken]]  # format found, records, broken rows
+def place(starts: tuple[tuple[int, str], ...], number: int) -> str:
+    if not starts:
+        return f"{number}"
+    before, name = starts[max(0, bisect_right(starts, number - 1, key=lambda start: start[0]) - 1)]
+    return f"{name} {number - before}"
 
 
-def utf8(name: str, data: bytes) -> str:
-    """The file as UTF-8, without a byte order mark."""
-    hint = "JSONL, JSON and CSV must be text in UTF-8"
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(
-            f"{name}: text in UTF-16, not UTF-8",
-            code="DATA_NOT_TEXT",
-            hint="save it as UTF-8: iconv -f utf-16 -t utf-8",
-        )
-    if data[:2] == b"\x1f\x8b":
-        hint = "it is compressed with gzip: unpack it first"
-    if b"\0" in data[:8192]:
-        raise InputError(f"{name}: a binary file, not text", code="DATA_NOT_TEXT", hint=hint)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}: not text in UTF-8 (byte {error.start:,} is 0x{data[error.start]:02x})",
-            code="DATA_NOT_TEXT",
-            hint=hint,
-        ) from None
+def shifted(items: Iterable[Item], before: int) -> Items:
+    """The rows of a further file, numbered on from the last one's."""
+    for item in items:
+        if isinstance(item, Broken):
+            yield Broken(item.number + before, item.text)
+        else:
+            yield item[0] + before, item[1]

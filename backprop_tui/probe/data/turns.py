@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from backprop_tui.core.rows import NOT_TEXT, Message
+from backprop_tui.core.rows import MEDIA, NOT_TEXT, TOOL_CALL, Message
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
@@ -14,13 +14,20 @@ ROLES = {
     "prompter": USER,
     "gpt": ASSISTANT,
     "chatgpt": ASSISTANT,
+    "ai": ASSISTANT,
     "bot": ASSISTANT,
     "model": ASSISTANT,
     "function_call": ASSISTANT,  # ShareGPT with tools: the model writes the call
+    "tool_call": ASSISTANT,
     "observation": "tool",
     "function": "tool",
     "function_response": "tool",
+    "tool_response": "tool",
+    "ipython": "tool",
 }
+
+# ms-swift and others write a question and its answer as one entry, keyed by who speaks.
+EXCHANGES = (("human", "assistant"), ("user", "assistant"))
 
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 _CHATML_TURN = re.compile(
@@ -52,11 +59,18 @@ def text(value: object) -> str:
 
 def _block(value: object) -> str:
     """{"type": "text", "text" or "value": ...}; images and the like are not text."""
-    if isinstance(value, dict) and value.get("type") == "text":
-        inner = value.get("text") if value.get("text") is not None else value.get("value")
-        if isinstance(inner, str):
-            return inner
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(kind, str):
+        raise Unusable(NOT_TEXT)
+    if not kind.endswith("text"):  # "input_text" and "output_text" are text too
+        raise Unusable(MEDIA if kind.removeprefix("input_").startswith(_MEDIA_BLOCKS) else NOT_TEXT)
+    inner = value.get("text") if value.get("text") is not None else value.get("value")
+    if isinstance(inner, str):
+        return inner
     raise Unusable(NOT_TEXT)
+
+
+_MEDIA_BLOCKS = ("image", "audio", "video")
 
 
 def role_of(value: object) -> str | None:
@@ -71,8 +85,24 @@ def role_of(value: object) -> str | None:
 
 
 def is_turns(value: object) -> bool:
-    """A list whose first entry is a turn, {role, content} or {from, value}."""
-    return isinstance(value, list) and bool(value) and role_of(value[0]) is not None
+    """A list whose first entry is a turn, {role, content} or {from, value}, or an exchange."""
+    if not isinstance(value, list) or not value:
+        return False
+    return role_of(value[0]) is not None or bool(_exchange(value[0]))
+
+
+def _exchange(value: object) -> tuple[str, str] | tuple[()]:
+    """The keys of an entry that holds a question and its answer, {human, assistant}."""
+    if not isinstance(value, dict):
+        return ()
+    return next((keys for keys in EXCHANGES if keys[0] in value and keys[1] in value), ())
+
+
+def ends_answered(value: object) -> bool:
+    """Turns of which the last is the assistant's."""
+    if not isinstance(value, list) or not is_turns(value):
+        return False
+    return role_of(value[-1]) == ASSISTANT or bool(_exchange(value[-1]))
 
 
 def turns(value: object, role: str) -> tuple[Message, ...]:
@@ -82,6 +112,8 @@ def turns(value: object, role: str) -> tuple[Message, ...]:
     """
     if is_turns(value):
         assert isinstance(value, list)
+        if role_of(value[0]) is None:
+            return tuple(turn for entry in value for turn in _both(entry))
         return tuple(_turn(entry, None) for entry in value)
     if isinstance(value, dict):
         return (_turn(value, role),)
@@ -89,11 +121,23 @@ def turns(value: object, role: str) -> tuple[Message, ...]:
     return transcript(content) or (Message(role, content),)
 
 
+def _both(value: object) -> tuple[Message, ...]:
+    """The two turns of one exchange."""
+    keys = _exchange(value)
+    if not keys or not isinstance(value, dict):
+        return (_turn(value, None),)
+    return (Message(USER, text(value[keys[0]])), Message(ASSISTANT, text(value[keys[1]])))
+
+
 def _turn(value: object, role: str | None) -> Message:
     named = role_of(value) or role
     if not isinstance(value, dict) or not named:
         raise Unusable(NOT_TEXT)
-    content = value.get("content") if value.get("content") is not None else value.get("value")
+    if value.get("tool_calls") or value.get("function_call"):
+        raise Unusable(TOOL_CALL)  # without it the turn would teach to answer and not to call
+    content = value.get("content")
+    if content is None:
+        content = value.get("value") if value.get("value") is not None else value.get("text")
     return Message(named, text(content))
 
 

@@ -7,16 +7,17 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from backprop_tui.core.facts import DataFacts, Quantiles
-from backprop_tui.core.text import count, percent
+from backprop_tui.core.facts import DataFacts
+from backprop_tui.core.text import count, percent, plural
 from backprop_tui.tui import words
-from backprop_tui.tui.facts_table import NAME, FactsTable, Line
+from backprop_tui.tui.facts_table import FactsTable, Line
 from backprop_tui.tui.field import SwitchField, TextField
 from backprop_tui.tui.paths import Offer, is_data
 from backprop_tui.tui.picker import PathField
 from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
+from backprop_tui.tui.steps.data_inside import fit_words, inside, lengths
 from backprop_tui.tui.view import View
 
 POCKET = Offer("pocket", "bundled examples, written for the bundled model")
@@ -34,7 +35,7 @@ class DataStep(Step):
     name_ = "data"
     title = "Data"
     intro = (
-        "What to learn from: a file (JSONL, JSON, CSV, Parquet), a Hugging Face id, or the "
+        "What to learn from: a file or folder (JSONL, JSON, CSV, Parquet), a hub id, or the "
         "bundled one (f2)."
     )
 
@@ -47,6 +48,7 @@ class DataStep(Step):
             empty="file, owner/name, or pocket",
         )
         yield FactsTable("data-facts")
+        yield TextField("data.config", "configuration", empty="the only one")
         yield TextField("data.split", "split", empty="train")
         yield TextField("data.heldout", "held out", "number")
         yield TextField("data.max_length", "max length", "whole")
@@ -58,29 +60,41 @@ class DataStep(Step):
         facts = view.facts.data
         table = self.query_one("#data-facts", FactsTable)
         reading = [Content(f"reading it {SIGNS.more}")] if "data" in view.reading else []
-        table.show(data_table(facts) if facts else reading)
-        split = self.query_one("#field-data-split")
-        split.display = bool(view.plan.data.split or (facts and facts.format == "hub"))
+        table.show(data_table(facts, view) if facts else reading)
+        for key in ("split", "config"):
+            chosen = getattr(view.plan.data, key)
+            on_hub = (facts and facts.format == "hub") or asked_for(view, key)
+            self.query_one(f"#field-data-{key}").display = bool(chosen or on_hub)
+        self.query_one("#field-data-max_length", TextField).say(fit_words(view))
         self.query_one("#field-data-heldout", TextField).say(
             words.rows_line(view) or "share of the rows kept aside to measure on"
         )
         examples = self.query_one("#examples")
         examples.display = bool(facts and (facts.examples or facts.dropped_rows))
-        examples.border_title = "some of its rows"
+        examples.border_title = "a look inside"
         if facts:
-            put(self.query_one("#example-rows", Static), example_rows(facts))
+            put(self.query_one("#example-rows", Static), inside(view, facts))
 
 
-def data_table(facts: DataFacts) -> list[Line]:
+def data_table(facts: DataFacts, view: View) -> list[Line]:
     """Shape, counts, lengths and balance."""
+    about = "" if facts.exact else "about "
+    kept = f"{about}{count(facts.kept)} of {count(facts.rows)}"
     lines: list[Line] = [
         ("shape", SHAPES[facts.shape]),
-        ("columns", facts.layout or ", ".join(facts.columns)),
-        (("rows kept", f"{count(facts.kept)} of {count(facts.rows)}"), ("format", facts.format)),
+        ("columns", mapped(view.plan.data.columns) or facts.layout or ", ".join(facts.columns)),
+        (("rows kept", kept), ("format", facts.format)),
     ]
+    if view.counted is not None:
+        bar = progress(view.counted)
+        lines.append(("counting", f"{bar} {percent(view.counted)} of the rows counted exactly"))
+    if len(facts.files) > 1:
+        lines.append(("files", f"{count(len(facts.files))}: {', '.join(facts.files)}"))
     if facts.dropped:
         reasons = ", ".join(f"{count(n)} {reason}" for reason, n in facts.dropped.items())
         lines.append(("rows dropped", reasons))
+    if facts.offers:
+        lines.append(("can be read", f"in {plural(len(facts.offers), 'way')} that f3 lists"))
     if facts.labels is not None:
         good, bad = facts.labels.get(True, 0), facts.labels.get(False, 0)
         lines.append(("marks", f"{count(good)} good, {count(bad)} bad"))
@@ -96,35 +110,17 @@ def data_table(facts: DataFacts) -> list[Line]:
     return [*lines, *lengths(facts)]
 
 
-def lengths(facts: DataFacts) -> list[Line]:
-    """How long the texts are: half are at most this long, nine in ten, the longest."""
-    shown, unit = (facts.tokens, "tokens") if facts.tokens else (facts.words, "words")
-    if not shown:
-        return []
-    head = f"{'half up to':>10}{'9 in 10':>10}{'99 %':>8}{'longest':>10}"
-    title = Content.styled(f"{'length, ' + unit:<{NAME}}{head}", "$muted")
-    names = {name: "whole row" if name == "row" else name for name in shown}
-    return [Content(""), title, *(_row(names[name], q) for name, q in shown.items())]
+def mapped(columns: dict[str, str] | None) -> str:
+    """A mapping in one line: our name, and the file's column it is read from."""
+    return ", ".join(f"{ours} {SIGNS.back} {theirs}" for ours, theirs in (columns or {}).items())
 
 
-def _row(name: str, q: Quantiles) -> Content:
-    figures = f"{count(q.p50):>10}{count(q.p90):>10}{count(q.p99):>8}{count(q.max):>10}"
-    return Content.assemble(Content.styled(f"{name:<{NAME}}", "$muted"), figures)
+def progress(share: float) -> str:
+    """A bar of twenty cells."""
+    done = round(20 * share)
+    return SIGNS.full * done + SIGNS.free * (20 - done)
 
 
-def example_rows(facts: DataFacts) -> Content:
-    """Three rows, readable, and the first of those that are dropped."""
-    blocks = []
-    for number, row in enumerate(facts.examples, 1):
-        parts = [Content.styled(f"row {number} of {len(facts.examples)}", "bold")]
-        for name, value in row.items():
-            side = Content.styled(f"{name}  ", "$text-primary")
-            parts.append(Content.assemble(side, value.strip()))
-        blocks.append(Content("\n").join(parts))
-    if facts.dropped_rows:
-        parts = [Content.styled("rows that are dropped", "bold")]
-        for dropped in facts.dropped_rows:
-            place = Content.styled(f"row {dropped.row}, {dropped.reason}  ", "$text-warning")
-            parts.append(Content.assemble(place, dropped.excerpt.strip()))
-        blocks.append(Content("\n").join(parts))
-    return Content("\n\n").join(blocks)
+def asked_for(view: View, key: str) -> bool:
+    """Whether the hub said that one must be chosen."""
+    return any(item.code == f"DATA_{key.upper()}" for item in view.under("data.path"))

@@ -113,7 +113,11 @@ def reasons(view: View) -> Content:
     if view.facts.data is None:
         return Content.styled("Choose data first: the recommendation follows from it.", "$muted")
     head = f"Why {found.method}" if found.method else "Nothing is recommended"
-    lines = [Content.styled(head, "bold"), *(_reason(reason) for reason in found.reasons)]
+    sure = Content.styled(f"  {found.confidence}" if found.confidence else "", "$muted")
+    lines = [Content.assemble(Content.styled(head, "bold"), sure)]
+    if found.wait:
+        lines.insert(0, Content.styled(f"{SIGNS.warning} {found.wait}", "$text-warning"))
+    lines += [_reason(reason) for reason in found.reasons]
     if found.runner_up:
         text = f"Runner-up {found.runner_up}: if {found.runner_up_when}."
         lines.append(Content(f"{SIGNS.note} {text}"))

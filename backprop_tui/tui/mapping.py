@@ -1,0 +1,291 @@
+"""Which column is which: the mapping, with three rows that change as it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Label, Select, Static
+
+from backprop_tui.core.runfile import DataSection
+from backprop_tui.core.text import count, plural
+from backprop_tui.tui.put import put
+from backprop_tui.tui.signs import SIGNS
+
+if TYPE_CHECKING:
+    from backprop_tui.probe.data import Loaded
+    from backprop_tui.probe.data.preview import Preview
+
+NONE = ""  # "no column" in a list of columns
+FOUND = "found"
+# How rows may be read: what it is called, the run file's shape, and the columns it asks for.
+READINGS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
+    FOUND: ("as it was recognised", None, ()),
+    "pairs": ("pairs, better and worse", "paired", ("prompt", "chosen", "rejected")),
+    "ranked": ("lists of answers, best first", "paired", ("prompt", "answers", "scores")),
+    "winner": (
+        "two answers, and which one won",
+        "paired",
+        ("prompt", "first", "second", "winner"),
+    ),
+    "marks": ("answers marked good or bad", "unpaired", ("prompt", "completion", "label")),
+    "answers": ("answers to imitate", "sft", ("prompt", "completion")),
+    "chats": ("conversations to imitate", "sft", ("messages",)),
+}
+# Of those, the ones without which there is nothing to train.
+NEEDED = {
+    "chosen", "rejected", "answers", "first", "second", "winner", "completion", "label", "messages"
+}  # fmt: skip
+COLUMNS = tuple(dict.fromkeys(name for _, _, names in READINGS.values() for name in names))
+HELP = {
+    "prompt": "what the model is asked",
+    "chosen": "the better answer",
+    "rejected": "the worse answer",
+    "answers": "a list of answers to the prompt",
+    "scores": "their scores; without them the first is best",
+    "first": "one answer",
+    "second": "the other",
+    "winner": "says which is better",
+    "completion": "the answer",
+    "label": "says whether the answer is good",
+    "messages": "a list of turns",
+}
+GOOD, BAD, OUT = "good", "bad", "out"
+MEANINGS = {
+    "label": [("means good", GOOD), ("means bad", BAD), ("leave the row out", OUT)],
+    "winner": [("the first is better", GOOD), ("the second is", BAD), ("leave the row out", OUT)],
+}
+PLAIN_LABELS = {"true", "false", "0", "1"}  # read as they are
+OFFER = "offer "  # begins the name of a reading that was offered
+
+Changes = dict[str, Any]
+
+
+class MappingScreen(ModalScreen[Changes | None]):
+    """Returns the run-file keys to set, or None when cancelled. Nothing is written before."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f10,ctrl+s", "take", "Use it", id="mapping.take"),
+        Binding("escape", "cancel", "Cancel", id="mapping.cancel"),
+    ]
+
+    def __init__(self, loaded: Loaded, data: DataSection) -> None:
+        super().__init__()
+        from backprop_tui.probe.data.preview import names
+
+        self.loaded = loaded
+        self.names = names(loaded)
+        self.reading = reading_of(data)
+        self.columns = dict(data.columns or offered(loaded))
+        self.labels = dict(data.labels or {})
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog", id="mapping"):
+            name = Path(self.loaded.table.name).name
+            yield Label(f"Columns of {name}", classes="dialog--title", markup=False)
+            with Horizontal(classes="mapping--row"):
+                yield Label("read it as", classes="field--label")
+                yield _select("reading", self._readings(), self.reading)
+            for name in COLUMNS:
+                with Horizontal(classes="mapping--row", id=f"row-{name}"):
+                    yield Label(name, classes="field--label")
+                    options = [("(none)", NONE), *((column, column) for column in self.names)]
+                    yield _select(f"column-{name}", options, self._column(name))
+                    yield Static(HELP[name], classes="field--help", markup=False)
+            yield Vertical(id="meanings")
+            yield Static("", id="mapping-counts", markup=False)
+            with VerticalScroll(id="mapping-rows"):
+                yield Static("", id="mapping-text", markup=False)
+            keys = "tab next   enter opens a list   f10 use it   escape cancel"
+            yield Static(keys, classes="dialog--keys")
+
+    async def on_mount(self) -> None:
+        self.query_one("#mapping-rows").border_title = "three of its rows, as they will be read"
+        await self._show()
+        self.query_one("#reading", Select).focus()
+
+    def _readings(self) -> list[tuple[str, str]]:
+        """As recognised, what reading the file offered, and every way there is."""
+        offers = self.loaded.decision.offers
+        found, *rest = [(title, key) for key, (title, _, _) in READINGS.items()]
+        return [found, *((each.text, f"{OFFER}{i}") for i, each in enumerate(offers)), *rest]
+
+    def _wanted(self) -> tuple[str, ...]:
+        """The columns that the present reading asks for."""
+        return () if self.reading.startswith(OFFER) else READINGS[self.reading][2]
+
+    def _column(self, name: str) -> str:
+        """The file's column for one of ours: as mapped, else of the same name."""
+        mapped = self.columns.get(name, name if name in self.names else NONE)
+        return mapped if mapped in self.names else NONE
+
+    async def _show(self) -> None:
+        """Show the columns this reading asks for, and what becomes of three rows."""
+        wanted = self._wanted()
+        for name in COLUMNS:
+            self.query_one(f"#row-{name}").display = name in wanted
+        await self._show_meanings()
+        self._show_rows()
+
+    async def _show_meanings(self) -> None:
+        """One line for each text of a label column that is not already true and false."""
+        box = self.query_one("#meanings", Vertical)
+        await box.remove_children()
+        for i, value in enumerate(self._texts()):
+            said = {True: GOOD, False: BAD}.get(self.labels.get(value, None), OUT)  # type: ignore[arg-type]
+            await box.mount(
+                Horizontal(
+                    Label(value[:16], classes="field--label", markup=False),
+                    _select(f"meaning-{i}", MEANINGS[self._judge()], said),
+                    classes="mapping--row",
+                )
+            )
+
+    def _texts(self) -> tuple[str, ...]:
+        from backprop_tui.probe.data.preview import values
+
+        if self.reading not in ("marks", "winner"):
+            return ()
+        found = values(self.loaded, self._column(self._judge()))
+        if self.reading == "winner":  # names like model_a speak for themselves, numbers do not
+            return found if all(value.isdigit() for value in found) else ()
+        return () if {value.lower() for value in found} <= PLAIN_LABELS else found
+
+    def _judge(self) -> str:
+        """The column that says which answer is good."""
+        return "winner" if self.reading == "winner" else "label"
+
+    @on(Select.Changed)
+    async def changed(self, event: Select.Changed) -> None:
+        """Any list was changed: the rows follow at once."""
+        event.stop()
+        name, value = event.select.id or "", str(event.value)
+        if name == "reading":
+            if value == self.reading:
+                return
+            self.reading = value
+        elif name.startswith("column-"):
+            ours = name.removeprefix("column-")
+            if value == self._column(ours):
+                return
+            self.columns[ours] = value
+        else:
+            text = self._texts()[int(name.removeprefix("meaning-"))]
+            self.labels.pop(text, None)
+            if value != OUT:
+                self.labels[text] = value == GOOD
+            self._show_rows()
+            return
+        await self._show()
+
+    def changes(self) -> Changes:
+        """The run-file keys this mapping stands for; None removes a key."""
+        nothing: Changes = {"data.shape": None, "data.columns": None, "data.labels": None}
+        if self.reading.startswith(OFFER):
+            return nothing | dict(
+                self.loaded.decision.offers[int(self.reading.removeprefix(OFFER))].changes
+            )
+        _, shape, wanted = READINGS[self.reading]
+        columns = {name: self._column(name) for name in wanted if self._column(name)}
+        columns = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+        labels = {text: good for text, good in self.labels.items() if text in self._texts()}
+        return {
+            "data.shape": shape,
+            "data.columns": columns or None,
+            "data.labels": labels or None,
+        }
+
+    def _missing(self) -> list[str]:
+        return [name for name in self._wanted() if name in NEEDED and not self._column(name)]
+
+    def _show_rows(self) -> None:
+        """Three rows as this mapping reads them, or what is still to be chosen."""
+        from backprop_tui.probe.data.decision import Asked
+        from backprop_tui.probe.data.preview import preview
+
+        missing = self._missing()
+        if missing:
+            text = f"{SIGNS.todo} choose a column for {' and '.join(missing)}"
+            put(self.query_one("#mapping-counts", Static), Content.styled(text, "$text-primary"))
+            put(self.query_one("#mapping-text", Static), "")
+            return
+        changes = self.changes()
+        asked = Asked(
+            columns=changes["data.columns"],
+            labels=changes["data.labels"],
+            shape=changes["data.shape"],
+        )
+        tried = preview(self.loaded, asked)
+        put(self.query_one("#mapping-counts", Static), counts(tried))
+        put(self.query_one("#mapping-text", Static), drawn(tried))
+
+    def action_take(self) -> None:
+        """Put it in the plan; half a mapping stays open."""
+        if not self._missing():
+            self.dismiss(self.changes())
+
+    def action_cancel(self) -> None:
+        """Leave the plan as it is."""
+        self.dismiss(None)
+
+
+def _select(id: str, options: list[tuple[str, str]], value: str) -> Select[str]:
+    known = {option for _, option in options}
+    return Select[str](
+        options, value=value if value in known else options[0][1], allow_blank=False,
+        compact=True, id=id,
+    )  # fmt: skip
+
+
+def offered(loaded: Loaded) -> Mapping[str, str]:
+    """The columns of the first way that reading found to make the data usable."""
+    changes = (dict(offer.changes) for offer in loaded.decision.offers)
+    return next((dict(each["data.columns"]) for each in changes if each.get("data.columns")), {})
+
+
+def reading_of(data: DataSection) -> str:
+    """Which reading a plan already stands for."""
+    columns: Mapping[str, str] = data.columns or {}
+    if data.shape is None and not columns and not data.labels:
+        return FOUND
+    if "answers" in columns:
+        return "ranked"
+    if data.shape == "sft" or (data.shape is None and "messages" in columns):
+        return "chats" if "messages" in columns else "answers"
+    by_shape = {"paired": "pairs", "unpaired": "marks"}
+    if data.shape in by_shape:
+        return by_shape[cast("str", data.shape)]
+    return "marks" if "label" in columns or data.labels else "pairs"
+
+
+def counts(tried: Preview) -> Content:
+    """How many of the sampled rows this reading can train."""
+    if not tried.kept:
+        why = tried.problem or ", ".join(f"{n:,} {reason}" for reason, n in tried.dropped.items())
+        return Content.assemble(
+            Content.styled(f"{SIGNS.problem} no row can be trained: ", "$text-error"), why
+        )
+    head = f"{SIGNS.done} {count(tried.kept)} of {plural(tried.of, 'row')} looked at can be trained"
+    lost = ", ".join(f"{count(n)} {reason}" for reason, n in tried.dropped.items())
+    style = "$text-warning" if lost else "$text-success"
+    return Content.assemble(Content.styled(head, style), f"; dropped: {lost}" if lost else "")
+
+
+def drawn(tried: Preview) -> Content:
+    """Three rows, part by part."""
+    blocks = []
+    for number, parts in tried.rows:
+        lines = [Content.styled(f"row {number}", "bold")]
+        for name, value in parts.items():
+            style = "$text-warning" if name == "dropped" else "$text-primary"
+            flat = " ".join(value.split())
+            lines.append(Content.assemble(Content.styled(f"{name:<11}", style), flat[:300]))
+        blocks.append(Content("\n").join(lines))
+    return Content("\n\n").join(blocks)

@@ -1,0 +1,234 @@
+"""Files nobody here wrote: the tokens marked trained are the answer's, as the trainer gets them.
+
+A file is taken up here as soon as it is read as paired or unpaired.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backprop_tui.core.effective import Effective, effective
+from backprop_tui.core.facts import Facts
+from backprop_tui.core.rows import Chat, Labelled, Pair, Row, paired_as_chat, paired_as_labelled
+from backprop_tui.core.runfile import RunFile
+from backprop_tui.probe.data import DataSource, Loaded, load
+from backprop_tui.probe.model import probe_model
+from backprop_tui.probe.survey import count_rows
+from backprop_tui.train.batches import IGNORE, Encoder
+from backprop_tui.train.columns import paired_dataset
+from backprop_tui.train.trainers import chat_columns, labelled_columns
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here")
+FILES = sorted(path.name for path in DATA.glob("*.*") if path.suffix in (".json", ".jsonl", ".csv"))
+# Files whose columns are named by the user, as their README says they must be.
+COLUMNS = {
+    "torchtune_stackexchange_paired_tiny.json": {
+        "prompt": "question",
+        "chosen": "response_j",
+        "rejected": "response_k",
+    },
+    "lf_kto_mix_test.json": {"prompt": "instruction", "completion": "output", "label": "tag"},
+    "anthropic_evals_corrigible_more_hhh.jsonl": {
+        "prompt": "question",
+        "chosen": "answer_matching_behavior",
+        "rejected": "answer_not_matching_behavior",
+    },
+}
+LABELS = {
+    "xstest_gpt4_labels.csv": {
+        "1_full_compliance": True,
+        "2_full_refusal": False,
+        "3_partial_refusal": False,
+    }
+}
+STEPS = {
+    "lf_dpo_en_demo.json": ("sft", "orpo", "simpo", "kto"),
+    "lf_kto_en_demo.json": ("kto",),
+}
+LONG = 100_000  # tokens: nothing is cut
+END = "<|im_end|>"
+
+
+@cache
+def loaded(name: str) -> Loaded:
+    return load(
+        DataSource(path=str(DATA / name), columns=COLUMNS.get(name), labels=LABELS.get(name))
+    )
+
+
+@cache
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(probe_model("pocket").path)
+
+
+def three(name: str) -> list[Row]:
+    """The first row, one from the middle, and the last."""
+    rows = loaded(name).rows
+    return [rows[i] for i in sorted({0, len(rows) // 2, len(rows) - 1})]
+
+
+def as_read(method: str, rows: list[Row]) -> list[Row]:
+    """A pair under sft is its chosen side, under kto a good and a bad row."""
+    read: list[Row] = []
+    for row in rows:
+        if method == "sft" and isinstance(row, Pair):
+            read.append(paired_as_chat(row))
+        elif method == "kto" and isinstance(row, Pair):
+            read += paired_as_labelled(row)
+        else:
+            read.append(row)
+    return read
+
+
+def columns(method: str, rows: list[Row]) -> list[dict[str, Any]]:
+    """The rows as the method's trainer takes them."""
+    encoding = Encoder(tokenizer(), LONG).encode(as_read(method, rows))
+    assert not encoding.dropped
+    if method == "sft":
+        return [chat_columns(row) for row in encoding.rows]
+    if method == "kto":
+        return labelled_columns(encoding.rows)
+    return list(paired_dataset(encoding.rows) or ())
+
+
+def written(answer: tuple[Any, ...]) -> str:
+    """The answer's words, and the end of the turn."""
+    assert len(answer) == 1
+    return str(answer[0].content) + END
+
+
+def trained(ids: list[int], labels: list[int]) -> str:
+    assert len(ids) == len(labels)
+    assert all(label in (IGNORE, token) for token, label in zip(ids, labels, strict=True))
+    return decoded([label for label in labels if label != IGNORE])
+
+
+def decoded(ids: list[int]) -> str:
+    return str(tokenizer().decode(ids, skip_special_tokens=False))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_tokens_marked_trained_are_the_answers(name: str) -> None:
+    shape = loaded(name).shape
+    if shape not in ("paired", "unpaired"):
+        pytest.skip(f"read as {shape}")
+    rows = three(name)
+    for row in rows:
+        if isinstance(row, Pair):
+            (asked,) = columns("sft", [row])
+            answers = [m.content + END for m in row.prompt if m.role == "assistant"]
+            assert trained(asked["input_ids"], asked["labels"]) == "".join(
+                (*answers, written(row.chosen))
+            )
+            for method in ("orpo", "simpo"):
+                (both,) = columns(method, [row])
+                for side, answer in (("chosen", row.chosen), ("rejected", row.rejected)):
+                    ids, labels = both[f"{side}_input_ids"], both[f"{side}_labels"]
+                    assert trained(ids, labels) == written(answer)
+                    assert ids[: len(both["prompt_input_ids"])] == both["prompt_input_ids"]
+            good, bad = columns("kto", [row])
+            assert decoded(good["completion_ids"]) == written(row.chosen)
+            assert decoded(bad["completion_ids"]) == written(row.rejected)
+            assert (good["label"], bad["label"]) == (True, False)
+        else:
+            assert isinstance(row, Labelled)
+            (judged,) = columns("kto", [row])
+            assert decoded(judged["completion_ids"]) == written(row.completion)
+            assert judged["label"] == row.label
+            assert decoded(judged["prompt_ids"]).endswith("<|im_start|>assistant\n")
+
+
+def test_enough_files_were_looked_at() -> None:
+    shapes = [loaded(name).shape for name in FILES]
+    assert shapes.count("paired") >= 6
+    assert shapes.count("unpaired") >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [(name, method) for name, methods in STEPS.items() for method in methods]
+)
+def test_three_rows_train_one_step_and_the_trainer_sees_the_same_tokens(
+    name: str, method: str, tmp_path: Path
+) -> None:
+    from backprop_tui.train.model import load_model, load_tokenizer
+    from backprop_tui.train.trainers import TrainerInput, build_trainer
+
+    model = probe_model("pocket")
+    run = RunFile.model_validate(
+        {
+            "method": method,
+            "model": {"id": "pocket"},
+            "data": {"path": str(DATA / name), "max_length": 1024, "heldout": 0},
+            "training": {"max_steps": 1, "batch_size": 3, "accumulation": 1},
+            "machine": {"device": "cpu"},
+        }
+    )
+    rows = short(name, method)
+    plan: Effective = effective(run, Facts(model=model), count_rows(rows, []))
+    words = load_tokenizer(run, model, trust_remote_code=False)
+    encoding = Encoder(words, plan.max_length).encode(rows)
+    assert not encoding.dropped
+    trainer = build_trainer(
+        TrainerInput(
+            run=run,
+            plan=plan,
+            model=load_model(run, plan, model, trust_remote_code=False),
+            tokenizer=words,
+            train=encoding.rows,
+            heldout=[],
+            checkpoints=tmp_path,
+            callback=silent(),
+        )
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    seen = sorted(answers_in(method, batch))
+    assert seen == sorted(text for row in rows for text in expected(row))
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def silent() -> Any:
+    """A callback that looks at nothing."""
+    from transformers import TrainerCallback
+
+    class Silent(TrainerCallback):  # type: ignore[misc]
+        def count_tokens(self, inputs: Any) -> None:
+            pass
+
+    return Silent()
+
+
+def short(name: str, method: str) -> list[Row]:
+    """Three rows, as the method reads them, that the pocket model takes whole."""
+    rows = as_read(method, list(loaded(name).rows[:60]))
+    outcomes = Encoder(tokenizer(), 600).outcomes(rows)
+    whole = [outcome.encoded is not None and not outcome.cut for outcome in outcomes]
+    return [row for row, fits in zip(rows, whole, strict=True) if fits][:3]
+
+
+def expected(row: Row) -> list[str]:
+    """What each side of the row trains, as text."""
+    if isinstance(row, Chat):
+        answers = [message for message in row.messages if message.role == "assistant"]
+        return ["".join(message.content + END for message in answers)]
+    if isinstance(row, Labelled):
+        return [written(row.completion)]
+    return [written(row.chosen), written(row.rejected)]
+
+
+def answers_in(method: str, batch: Any) -> list[str]:
+    """What each side of a batch trains, as text, padding left out."""
+    if method == "kto":
+        masks = batch["completion_mask"].bool()
+        return [
+            decoded(ids[mask].tolist()) for ids, mask in zip(batch["input_ids"], masks, strict=True)
+        ]
+    names = ("labels",) if method == "sft" else ("chosen_labels", "rejected_labels")
+    return [decoded(row[row != IGNORE].tolist()) for name in names for row in batch[name]]
