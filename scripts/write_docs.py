@@ -19,8 +19,8 @@ from backprop_tui.core import rates, runfile_io
 from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile, Section
 from backprop_tui.core.text import count, rate
-from backprop_tui.probe.data.columns import VERDICTS
-from backprop_tui.probe.data.shapes import COLUMNS, LAYOUTS
+from backprop_tui.probe.data.layouts.columns import VERDICTS
+from backprop_tui.probe.data.layouts.shapes import COLUMNS, LAYOUTS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RUN_FILE, METHODS_PAGE, DATA_PAGE = "run-file.md", "methods.md", "data.md"

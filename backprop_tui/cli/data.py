@@ -18,7 +18,7 @@ from backprop_tui.core.effective import estimated_rows
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DataFacts, Facts, ModelFacts, to_json
 from backprop_tui.core.findings import findings
-from backprop_tui.core.fits import memory_at
+from backprop_tui.core.memory import memory_at
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import Recommendation, recommend
 from backprop_tui.core.runfile import DataSection, LoraSection, ModelSection, RunFile

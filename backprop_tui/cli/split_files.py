@@ -52,7 +52,7 @@ def _says(line: bytes, value: Any) -> bool:
 
 def _typed(loaded: Loaded, value: Any) -> Any:
     """Where every cell is text, as in CSV, the label as JSON has it: true or false."""
-    from backprop_tui.probe.data.turns import Unusable
+    from backprop_tui.probe.data.layouts.turns import Unusable
 
     if not loaded.decision.text_cells or loaded.shape != "unpaired" or not isinstance(value, dict):
         return value
@@ -81,7 +81,7 @@ def dropped_lines(loaded: Loaded) -> Iterator[bytes]:
     """Each row that cannot be trained, with where it stands and why."""
     from backprop_tui.core.rows import UNPARSEABLE
     from backprop_tui.probe.data.clean import built
-    from backprop_tui.probe.data.turns import Unusable
+    from backprop_tui.probe.data.layouts.turns import Unusable
 
     kept = {row.number for row in loaded.rows}
     for number, value in loaded.table.records:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backprop_tui.core.effective import TrainRows, effective
-from backprop_tui.core.facts import Facts, Fit
-from backprop_tui.core.memory import estimate
-from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.facts import Fit
 
 SHORTEST = 128  # tokens
 
@@ -42,11 +39,3 @@ def _fit(rows: list[tuple[int, int]], max_length: int) -> Fit:
         prompt_cut=len(rows) - whole - too_long,
         too_long=too_long,
     )
-
-
-def memory_at(run: RunFile, facts: Facts, rows: TrainRows, max_length: int) -> int | None:
-    """Bytes the plan would need at another max_length, roughly; None while that is unknown."""
-    data = run.data.model_copy(update={"max_length": max_length})
-    other = run.model_copy(update={"data": data})
-    found = estimate(other, facts, effective(other, facts, rows))
-    return found.needed if found else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backprop_tui.core.effective import Effective
+from backprop_tui.core.effective import Effective, TrainRows, effective
 from backprop_tui.core.facts import Facts, ModelFacts
 from backprop_tui.core.runfile import RunFile
 
@@ -120,3 +120,11 @@ def _step_bytes(run: RunFile, model: ModelFacts, plan: Effective) -> tuple[float
     else:
         loss = min(tokens, 4096) * vocabulary * 4 * 2  # TRL computes these in chunks
     return activations, loss
+
+
+def memory_at(run: RunFile, facts: Facts, rows: TrainRows, max_length: int) -> int | None:
+    """Bytes the plan would need at another max_length, roughly; None while that is unknown."""
+    data = run.data.model_copy(update={"max_length": max_length})
+    other = run.model_copy(update={"data": data})
+    found = estimate(other, facts, effective(other, facts, rows))
+    return found.needed if found else None

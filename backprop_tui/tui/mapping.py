@@ -207,7 +207,7 @@ class MappingScreen(ModalScreen[Changes | None]):
 
     def _show_rows(self) -> None:
         """Three rows as this mapping reads them, or what is still to be chosen."""
-        from backprop_tui.probe.data.decision import Asked
+        from backprop_tui.probe.data.layouts.decision import Asked
         from backprop_tui.probe.data.preview import preview
 
         missing = self._missing()

@@ -8,8 +8,8 @@ from typing import Any
 
 from backprop_tui.core.facts import Offer, Shape
 from backprop_tui.core.rows import Labelled, Message, Pair, Row
-from backprop_tui.probe.data.decision import Asked, Decision, decision
-from backprop_tui.probe.data.turns import Unusable
+from backprop_tui.probe.data.layouts.decision import Asked, Decision, decision
+from backprop_tui.probe.data.layouts.turns import Unusable
 
 Turns = tuple[tuple[str, str], ...]
 

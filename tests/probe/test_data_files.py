@@ -14,7 +14,7 @@ import pytest
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.rows import UNPARSEABLE, Pair
 from backprop_tui.probe.data import DataSource, Loaded, describe, load, probe_data
-from backprop_tui.probe.data import files as files_module
+from backprop_tui.probe.data.read import files as files_module
 
 Write = Callable[..., str]
 
@@ -324,7 +324,7 @@ def test_a_hub_id_among_several(write: Write) -> None:
 
 def while_read(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
     """Call `change` after the file was examined and before it is read."""
-    from backprop_tui.probe.data import formats, found
+    from backprop_tui.probe.data.read import formats, found
 
     def examine(path: Path, name: str) -> Any:
         examined = formats.examine(path, name)
@@ -364,7 +364,7 @@ def test_a_file_that_grows_is_read_as_it_was(
 def test_a_file_larger_than_memory_is_refused(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backprop_tui.probe.data import readers
+    from backprop_tui.probe.data.read import readers
 
     monkeypatch.setattr(readers, "MEMORY_ASKED_FROM", 10)
     monkeypatch.setattr(readers, "free_memory", lambda: 60)
@@ -490,7 +490,7 @@ def repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_configs_and_splits_by_the_real_library(repositories: Path) -> None:
     import datasets
 
-    from backprop_tui.probe.data.hub import read_hub
+    from backprop_tui.probe.data.read.hub import read_hub
 
     datasets.config.HF_DATASETS_CACHE = repositories / "cache"
 

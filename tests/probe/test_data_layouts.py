@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from backprop_tui.core.rows import Chat, Labelled, Pair
-from backprop_tui.probe.data.columns import VERDICTS
-from backprop_tui.probe.data.shapes import LAYOUTS, SIDES
+from backprop_tui.probe.data.layouts.columns import VERDICTS
+from backprop_tui.probe.data.layouts.shapes import LAYOUTS, SIDES
 from tests.probe.layout_examples import EXAMPLES
 from tests.probe.reading import A, B, Q, oai, read, sharegpt
 

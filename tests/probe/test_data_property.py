@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import to_json
 from backprop_tui.core.rows import Labelled
-from backprop_tui.probe.data import DataSource, Loaded, describe, glance, hashes, load, look, scan
-from backprop_tui.probe.data.csv_files import table_rows
-from backprop_tui.probe.data.decision import Asked, decision
-from backprop_tui.probe.data.json_files import BAD_JSON, parse, parse_together
-from backprop_tui.probe.data.plain import PROOFS, Sure, only_reads, proof_for
-from backprop_tui.probe.data.shapes import COLUMNS
-from backprop_tui.probe.data.table import Broken
-from backprop_tui.probe.data.tally import Counting, Draw
-from backprop_tui.probe.data.turns import Unusable
+from backprop_tui.probe.data import DataSource, Loaded, describe, glance, load, scan
+from backprop_tui.probe.data.large import hashes, look
+from backprop_tui.probe.data.large.plain import PROOFS, Sure, only_reads, proof_for
+from backprop_tui.probe.data.large.tally import Counting, Draw
+from backprop_tui.probe.data.layouts.decision import Asked, decision
+from backprop_tui.probe.data.layouts.shapes import COLUMNS
+from backprop_tui.probe.data.layouts.turns import Unusable
+from backprop_tui.probe.data.read.csv_files import table_rows
+from backprop_tui.probe.data.read.json_files import BAD_JSON, parse, parse_together
+from backprop_tui.probe.data.read.table import Broken
 
 Write = Callable[..., str]
 many = settings(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,15 @@ from backprop_tui.probe.data import (
     ScanStopped,
     describe,
     glance,
-    jobs,
     load,
-    look,
     scan,
-    tally,
 )
-from backprop_tui.probe.data.found import look_up
-from backprop_tui.probe.data.jobs import Setup
-from backprop_tui.probe.data.plain import PROOFS
-from backprop_tui.probe.data.ranges import lines_in
-from backprop_tui.probe.data.shapes import LAYOUTS
+from backprop_tui.probe.data.large import jobs, look, tally
+from backprop_tui.probe.data.large.jobs import Setup
+from backprop_tui.probe.data.large.plain import PROOFS
+from backprop_tui.probe.data.large.ranges import lines_in
+from backprop_tui.probe.data.layouts.shapes import LAYOUTS
+from backprop_tui.probe.data.read.found import look_up
 
 Write = Callable[..., str]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -210,7 +209,7 @@ def test_the_sample_is_the_same_however_many_processes_there_are(
 ) -> None:
     monkeypatch.setattr(tally, "KEEP", 50)
     source = DataSource(write("a.jsonl", as_jsonl(pairs(2000))))
-    from backprop_tui.probe.data import workers
+    from backprop_tui.probe.data.large import workers
 
     first = scan(source)
     monkeypatch.setattr(workers, "MOST", 1)
@@ -221,7 +220,7 @@ def test_the_sample_is_the_same_however_many_processes_there_are(
 
 @pytest.mark.usefixtures("all_large")
 def test_many_hashes_are_thinned(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backprop_tui.probe.data import hashes
+    from backprop_tui.probe.data.large import hashes
 
     monkeypatch.setattr(hashes, "MOST", 500)
     rows = [
@@ -326,11 +325,15 @@ def test_a_file_of_no_objects_is_read_whole(write: Write) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "probe.data.worker" in " ".join(process.cmdline())
-    ]
+    """The workers that are alive; other tests leave dead children behind."""
+
+    def command(process: psutil.Process) -> str:
+        with suppress(psutil.Error):
+            return " ".join(process.cmdline())
+        return ""
+
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "probe.data.large.worker" in command(process)]
 
 
 @pytest.mark.usefixtures("all_large")
@@ -396,7 +399,7 @@ def test_a_scan_in_a_thread_of_a_process_with_threads(write: Write) -> None:
 
 def test_a_worker_whose_asker_is_gone_ends(write: Write) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "backprop_tui.probe.data.worker"],
+        [sys.executable, "-m", "backprop_tui.probe.data.large.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -408,7 +411,7 @@ def test_a_worker_whose_asker_is_gone_ends(write: Write) -> None:
 
 def test_a_worker_imports_nothing_heavy() -> None:
     code = (
-        "import sys, backprop_tui.probe.data.worker\n"
+        "import sys, backprop_tui.probe.data.large.worker\n"
         "print(sorted({'textual', 'typer', 'torch', 'numpy', 'pyarrow', 'datasets', 'pydantic',"
         " 'tokenizers', 'transformers'} & set(sys.modules)))"
     )
@@ -442,7 +445,7 @@ def test_a_small_file_starts_no_process(write: Write) -> None:
 def test_a_large_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    from backprop_tui.probe.data import hub
+    from backprop_tui.probe.data.read import hub
 
     rows = [{"prompt": None, "rejected": None} | row for row in pairs(6000)]
     held = datasets.Dataset.from_list(rows)

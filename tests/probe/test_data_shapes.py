@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.rows import Chat, Labelled, Pair, prompt_of, text_of
-from backprop_tui.probe.data.decision import Asked, Decision, decision
-from backprop_tui.probe.data.shapes import COLUMNS, LAYOUTS, SIDES
-from backprop_tui.probe.data.turns import Unusable
+from backprop_tui.probe.data.layouts.decision import Asked, Decision, decision
+from backprop_tui.probe.data.layouts.shapes import COLUMNS, LAYOUTS, SIDES
+from backprop_tui.probe.data.layouts.turns import Unusable
 from tests.probe.reading import A, B, Q, oai, read
 
 PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}

@@ -11,7 +11,7 @@ import pytest
 
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile_io import change
-from backprop_tui.probe.data import look
+from backprop_tui.probe.data.large import look
 from backprop_tui.tui.keeper import new_plan
 from tests.tui.wizard_pilot import NARROW, WIDE, wizard
 

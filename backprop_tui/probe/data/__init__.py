@@ -18,15 +18,15 @@ from collections.abc import Callable
 from backprop_tui.core.facts import DataFacts
 
 from .clean import Loaded, clean
-from .decision import Asked, Decision
-from .estimates import decide, estimated
-from .found import Found, HubRows, look_up
-from .locate import bundled
-from .look import Stratum, is_large, look_into
-from .readers import read_all
+from .large.estimates import decide, estimated
+from .large.look import Stratum, is_large, look_into
+from .large.scanning import ScanStopped, counted
+from .layouts.decision import Asked, Decision
+from .read.found import Found, HubRows, look_up
+from .read.locate import bundled
+from .read.readers import read_all
+from .read.source import DataSource
 from .sample import describe, with_tokens
-from .scanning import ScanStopped, counted
-from .source import DataSource
 
 __all__ = [
     "DataSource",

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from backprop_tui.core.facts import DroppedRow, Shape
 from backprop_tui.core.rows import NOT_TEXT, UNPARSEABLE, Labelled, Row
 
-from . import hashes
-from .decision import Asked, Decision, decision
-from .table import Table
-from .turns import Unusable
+from .large import hashes
+from .layouts.decision import Asked, Decision, decision
+from .layouts.turns import Unusable
+from .read.table import Table
 
 SAMPLE = 2000  # rows that decide the layout, and that the statistics are taken from
 SEED = 0

@@ -12,9 +12,9 @@ from backprop_tui.core.facts import Shape
 from backprop_tui.core.rows import Labelled, Row, text_of
 
 from .clean import Loaded, as_text, sample
-from .decision import Asked, Decision, decision
+from .layouts.decision import Asked, Decision, decision
+from .layouts.turns import Unusable
 from .sample import fields
-from .turns import Unusable
 
 LOOKED_AT = 500  # records: enough to judge a mapping by, and read again in a few hundredths
 EXCERPT = 400  # characters of one part of a row

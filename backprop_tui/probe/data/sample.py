@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from backprop_tui.core.errors import InputError
-from backprop_tui.core.facts import DataFacts, LengthBias, Quantiles
+from backprop_tui.core.facts import DataFacts, Fit, LengthBias, Quantiles
+from backprop_tui.core.fits import fits
 from backprop_tui.core.rows import Labelled, Message, Pair, Row, prompt_of, text_of
 
 from .clean import SAMPLE, SHOWN, Loaded, as_text, printable, sample
@@ -102,11 +103,14 @@ def with_tokens(
         return [len(one.ids) for one in encoded]
 
     lengths = _lengths(sample(loaded.rows, seed, rows), tokens)
+    would: tuple[Fit, ...] = ()
     if lengths:
         answers = [values for name, values in lengths.items() if name != "prompt"]
-        longest = map(max, zip(*answers, strict=True))
+        longest = list(map(max, zip(*answers, strict=True)))
+        would = fits(lengths["prompt"], longest)
         lengths[ROW] = [a + b for a, b in zip(lengths["prompt"], longest, strict=True)]
-    return replace(facts, tokens={name: quantiles(values) for name, values in lengths.items()})
+    measured = {name: quantiles(values) for name, values in lengths.items()}
+    return replace(facts, tokens=measured, fits=would)
 
 
 def _lengths(rows: Sequence[Row], count: Callable[[list[str]], list[int]]) -> dict[str, list[int]]:

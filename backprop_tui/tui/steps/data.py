@@ -90,6 +90,8 @@ def data_table(facts: DataFacts, view: View) -> list[Line]:
         lines.append(("counting", f"{bar} {percent(view.counted)} of the rows counted exactly"))
     if len(facts.files) > 1:
         lines.append(("files", f"{count(len(facts.files))}: {', '.join(facts.files)}"))
+    if facts.left_out:
+        lines.append(("not read", f"{', '.join(facts.left_out)} (other splits)"))
     if facts.dropped:
         reasons = ", ".join(f"{count(n)} {reason}" for reason, n in facts.dropped.items())
         lines.append(("rows dropped", reasons))

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from backprop_tui.core.facts import DataFacts, Quantiles
 from backprop_tui.core.findings import findings
-from backprop_tui.core.fits import memory_at
+from backprop_tui.core.memory import memory_at
 from backprop_tui.core.quality import Finding, Quality
 from backprop_tui.core.text import count, percent, size
 from backprop_tui.tui.facts_table import NAME, Line

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .decision import Decision
-from .files import DataFile, Meter, blocks
-from .json_files import line_blocks
+from ..layouts.decision import Decision
+from ..layouts.shapes import LAYOUTS
+from ..read.files import DataFile, Meter, blocks
+from ..read.json_files import line_blocks
+from ..read.table import Item
 from .look import stream
 from .ranges import lines_in
-from .shapes import LAYOUTS
-from .table import Item
 from .tally import Counting, Draw, Tally
 
 PART = 16 << 20  # bytes of JSONL counted at once; not by cores, so the sample is the same

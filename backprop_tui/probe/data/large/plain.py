@@ -15,8 +15,8 @@ from typing import Any
 
 import xxhash
 
-from .decision import HOLD_MEDIA, Decision
-from .shapes import COLUMNS
+from ..layouts.decision import HOLD_MEDIA, Decision
+from ..layouts.shapes import COLUMNS
 
 _hash = xxhash.xxh3_64_intdigest
 

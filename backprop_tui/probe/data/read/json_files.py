@@ -16,11 +16,11 @@ import orjson
 
 from backprop_tui.core.errors import InputError
 
+from ..layouts.shapes import COLUMNS
+from ..layouts.turns import is_turns
 from .files import DataFile, Meter, blocks
 from .formats import not_text
-from .shapes import COLUMNS
 from .table import Broken, Items
-from .turns import is_turns
 
 BAD_JSON = (ValueError, RecursionError)  # a syntax error, a number too long, nesting too deep
 

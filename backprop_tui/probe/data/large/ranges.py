@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .files import DataFile, pread, unreadable
+from ..read.files import DataFile, pread, unreadable
 
 STEP = 128 << 10  # bytes read at once: what is made of them stays in the cache
 

@@ -1,4 +1,4 @@
-"""A process that counts parts of files for a scan: python -m backprop_tui.probe.data.worker
+"""A process that counts parts of files for a scan: python -m backprop_tui.probe.data.large.worker
 
 It is told the decision, then one job after another, through its standard input, and answers
 on its standard output, all as pickles. When the one that asks is gone, it ends.

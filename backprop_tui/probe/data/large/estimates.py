@@ -10,7 +10,7 @@ from typing import Any
 from backprop_tui.core.facts import DroppedRow
 from backprop_tui.core.rows import UNPARSEABLE, Labelled, Row
 
-from .clean import (
+from ..clean import (
     EXCERPT,
     SEED,
     SHOWN,
@@ -21,12 +21,12 @@ from .clean import (
     duplicates,
     sample,
 )
-from .decision import Asked, Decision, decision
-from .found import Found, HubRows
+from ..layouts.decision import Asked, Decision, decision
+from ..layouts.turns import Unusable
+from ..read.found import Found, HubRows
+from ..read.table import Broken, Table, number_of
 from .look import Seen, Stratum
-from .table import Broken, Table, number_of
 from .tally import KEEP
-from .turns import Unusable
 
 
 def decide(data: Found | HubRows, strata: Sequence[Stratum], asked: Asked) -> Decision | None:

@@ -6,6 +6,7 @@ import glob
 import re
 from pathlib import Path
 
+import backprop_tui
 from backprop_tui.core.errors import InputError
 
 from .folder import Chosen, check_parts, choose, inside, is_data, some
@@ -20,7 +21,7 @@ def bundled(name: str, method: str | None) -> Path | None:
     """The file behind "pocket": feedback (unpaired) for kto, pairs for the rest."""
     if name != POCKET:
         return None
-    demo = Path(__file__).parents[2] / "demo"
+    demo = Path(backprop_tui.__file__).parent / "demo"
     return demo / ("feedback.jsonl" if method == "kto" else "pairs.jsonl")
 
 

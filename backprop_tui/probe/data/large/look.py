@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
-from .files import DataFile, Meter, blocks
-from .found import Found, HubRows
-from .json_files import read_line
-from .json_stream import array_rows
-from .parquet_files import opened, parquet_rows, rows_in
+from ..read.files import DataFile, Meter, blocks
+from ..read.found import Found, HubRows
+from ..read.json_files import read_line
+from ..read.json_stream import array_rows
+from ..read.parquet_files import opened, parquet_rows, rows_in
+from ..read.readers import READERS
+from ..read.table import Broken, Item, Items, number_of, shifted
 from .ranges import lines_in
-from .readers import READERS
-from .table import Broken, Item, Items, number_of, shifted
 
 SEED = 0
 WHOLE_BYTES = 32 << 20  # a data set of no more text than this is read whole: half a second

@@ -18,13 +18,13 @@ import orjson
 
 from backprop_tui.core.rows import UNPARSEABLE, Labelled
 
+from ..clean import EXCERPT, SEED, SHOWN, as_text, built
+from ..layouts.decision import Decision
+from ..layouts.turns import Unusable
+from ..read.json_files import parse_together, read_line
+from ..read.table import Broken, Item, number_of
 from . import hashes
-from .clean import EXCERPT, SEED, SHOWN, as_text, built
-from .decision import Decision
-from .json_files import parse_together, read_line
 from .plain import Sure, only_reads, proof_for
-from .table import Broken, Item, number_of
-from .turns import Unusable
 
 KEEP = 3000  # rows drawn for the statistics, of which most can be trained
 KEEP_BYTES = 64 << 20

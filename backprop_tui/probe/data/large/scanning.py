@@ -18,16 +18,16 @@ from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DroppedRow
 from backprop_tui.core.rows import Row
 
-from .clean import SHOWN, Loaded, built
-from .decision import Asked, Decision
+from ..clean import SHOWN, Loaded, built
+from ..layouts.decision import Asked, Decision
+from ..layouts.turns import Unusable
+from ..read.found import Found, HubRows
+from ..read.table import place
 from .estimates import decide, table_of
-from .found import Found, HubRows
 from .hashes import Hashes
 from .jobs import jobs_of
 from .look import look_into
-from .table import place
 from .tally import Counting, Draw, Tally, as_value
-from .turns import Unusable
 from .workers import Workers
 
 HUB_PART = 10_000  # rows

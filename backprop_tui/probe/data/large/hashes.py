@@ -13,7 +13,7 @@ import xxhash
 
 from backprop_tui.core.rows import Chat, Message, Pair, Row, prompt_of, text_of
 
-from .turns import ASSISTANT, USER
+from ..layouts.turns import ASSISTANT, USER
 
 NO_PROMPT = 0
 MOST = 1 << 22  # hashes held; of more rows, only a share

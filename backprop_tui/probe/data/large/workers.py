@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .decision import Decision
+import backprop_tui
+
+from ..layouts.decision import Decision
 from .jobs import Job, Setup
 
 MOST = 8
@@ -36,12 +38,12 @@ class Workers:
         return self.left == 0
 
     def __enter__(self) -> Workers:
-        package = str(Path(__file__).parents[3])
+        package = str(Path(backprop_tui.__file__).parents[1])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             for _ in range(self.left):
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "backprop_tui.probe.data.worker"],
+                    [sys.executable, "-m", "backprop_tui.probe.data.large.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

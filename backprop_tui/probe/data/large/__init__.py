@@ -1,0 +1,1 @@
+"""Data sets too large to read in a moment: a glance at a sample, and an exact count in workers."""

@@ -1,0 +1,1 @@
+"""Files, folders and hub data sets as tables of records, before any meaning is given to columns."""
