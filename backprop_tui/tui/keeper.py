@@ -172,13 +172,15 @@ class FactsKeeper(App[int]):
         question = probing.data_question(self.plan, self.facts)
         last = self._data
         held = last.loaded if last and last.question.source == question.source else None
+        same = last is not None and last.question.split == question.split
+        known = last.facts.quality if same and last and last.facts else None
         self._asked, self.counted = question, None
         self.reading |= {"data"}
 
         def nobody_waits() -> bool:
             return self._asked is not question or not self.is_running
 
-        work = partial(probing.read_data, question, held, self.post_message, nobody_waits)
+        work = partial(probing.read_data, question, held, known, self.post_message, nobody_waits)
         self.run_worker(work, name="data", group=READING, thread=True, exit_on_error=False)
 
     def _run(self, what: str, read: Callable[[], Message]) -> None:
@@ -224,10 +226,7 @@ class FactsKeeper(App[int]):
         self._data = message if message.loaded is not None else None
         if not message.more or (message.facts and message.facts.exact):
             self.counted = None
-        facts, before = message.facts, self.facts.data
-        if message.more and facts and before and before.sha256 == facts.sha256 is not None:
-            # The same rows counted in other tokens: the report on them still holds.
-            facts = replace(facts, quality=before.quality)
+        facts = message.facts
         self.facts = replace(self.facts, data=facts)
         if message.more and facts and facts.exact:
             self.refresh_view()  # the quality report follows in a moment

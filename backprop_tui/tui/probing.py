@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backprop_tui.core.errors import BackpropError, Problem
-from backprop_tui.core.facts import Facts
+from backprop_tui.core.facts import DataFacts, Facts
 from backprop_tui.core.methods import METHODS
+from backprop_tui.core.quality import Quality
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.messages import CacheRead, DataCounted, DataRead, MachineRead, ModelRead
 
@@ -107,12 +108,14 @@ def read_model(question: ModelQuestion) -> ModelRead:
 def read_data(
     question: DataQuestion,
     held: Loaded | None,
+    known: Quality | None,
     post: Callable[[Message], object],
     stop: Callable[[], bool],
 ) -> None:
     """Post the facts of a data set at once, then fuller ones: exact counts, the quality report.
 
-    held: its rows, when already loaded. stop: whether nobody waits for the answer any more.
+    held: its rows, when already loaded. known: the report on them, when the split is the same.
+    stop: whether nobody waits for the answer any more.
     """
     from backprop_tui.probe.data import ScanStopped, glance, load, scan
     from backprop_tui.probe.survey import data_source, judged
@@ -125,7 +128,10 @@ def read_data(
         unmapped = load(replace(source, columns=None)) if error.code == MAPPING else None
         post(DataRead(question, None, unmapped, problem=as_problem("data.path", error)))
         return
-    post(replace(first, more=True))
+    done = loaded.exact and known is not None
+    post(replace(first, facts=with_report(first.facts, known), more=not done))
+    if done:
+        return
     try:
         if not loaded.exact and not stop():
 
@@ -142,6 +148,11 @@ def read_data(
         return
     if first.facts is not None and not stop():
         post(replace(first, facts=judged(question.plan, first.facts, loaded)))
+
+
+def with_report(facts: DataFacts | None, report: Quality | None) -> DataFacts | None:
+    """The facts with a report made before."""
+    return replace(facts, quality=report) if facts is not None else None
 
 
 def answer(question: DataQuestion, loaded: Loaded) -> DataRead:

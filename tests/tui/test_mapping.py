@@ -10,7 +10,8 @@ import pytest
 
 from backprop_tui.core.runfile_io import change
 from backprop_tui.tui.keeper import new_plan
-from backprop_tui.tui.mapping import READINGS, MappingScreen
+from backprop_tui.tui.mapping import MappingScreen
+from backprop_tui.tui.readings import READINGS, reading_of
 from tests.tui.wizard_pilot import NARROW, WIDE, Wizard, clipped, wizard
 
 AB = [{"topic": f"q{i}?", "one": f"first {i}", "two": f"second {i}"} for i in range(30)]
@@ -178,3 +179,20 @@ async def test_a_numbered_winner_gets_its_meaning(write: Any) -> None:
         await it.press("f10")
         await it.settled()
         assert it.app.plan.data.labels == {"0": True, "1": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading"),
+    [
+        ({}, "found"),
+        ({"data.shape": "paired", "data.columns": {"chosen": "a", "rejected": "b"}}, "pairs"),
+        ({"data.shape": "paired", "data.columns": {"answers": "a"}}, "ranked"),
+        ({"data.shape": "paired", "data.columns": {"winner": "w"}}, "winner"),
+        ({"data.shape": "unpaired"}, "marks"),
+        ({"data.columns": {"label": "tag"}}, "marks"),
+        ({"data.shape": "sft", "data.columns": {"completion": "text"}}, "answers"),
+        ({"data.columns": {"messages": "dialogue"}}, "chats"),
+    ],
+)
+def test_a_plan_opens_with_the_reading_it_stands_for(changes: Any, reading: str) -> None:
+    assert reading_of(change(new_plan(), changes).data) == reading

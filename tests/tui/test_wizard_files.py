@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.message import Message
 
+from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change, read, write
 from backprop_tui.tui.keeper import new_plan
 from backprop_tui.tui.paths import Offer, completed, is_data, is_model, offers
@@ -126,7 +128,8 @@ async def test_an_answer_that_comes_too_late_is_dropped(folder: Path) -> None:
     async with wizard() as it:
         it.app.apply({"data.path": "preference_other.json"})
         late: list[Message] = []
-        read_data(data_question(it.app.plan, it.app.facts), None, late.append, lambda: False)
+        question = data_question(it.app.plan, it.app.facts)
+        read_data(question, None, None, late.append, lambda: False)
         it.app.apply({"data.path": "preference_pairs.jsonl"})
         for message in late:
             it.app.post_message(message)
@@ -135,6 +138,33 @@ async def test_an_answer_that_comes_too_late_is_dropped(folder: Path) -> None:
         await it.settled()
         assert it.app.facts.data is not None
         assert it.app.facts.data.name == "preference_pairs.jsonl"
+
+
+async def test_the_report_is_made_again_only_when_the_split_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backprop_tui.probe import survey
+
+    made: list[float] = []
+    judged = survey.judged
+
+    def counted(run: RunFile, *rest: Any) -> Any:
+        made.append(run.data.heldout)
+        return judged(run, *rest)
+
+    monkeypatch.setattr(survey, "judged", counted)
+    async with wizard(run=change(new_plan(), {"data.path": "preference_pairs.jsonl"})) as it:
+        await it.until(lambda: it.app.facts.data)
+        await it.settled()
+        before = it.app.facts.data
+        it.app.apply({"model.id": "pocket"})  # the rows are counted in its tokens
+        await it.until(lambda: it.app.facts.data and it.app.facts.data.tokens)
+        await it.settled()
+        assert before is not None
+        assert it.app.facts.data is not None
+        assert it.app.facts.data.quality is before.quality is not None
+        it.app.apply({"data.heldout": 0.25})
+        await it.until(lambda: made == [0.1, 0.25])
 
 
 async def test_saving_asks_for_a_name_and_writes_the_plan(folder: Path) -> None:
