@@ -331,14 +331,15 @@ def presets_table() -> str:
 def layouts_table() -> str:
     """What is recognised, in order of precedence; of layouts that differ only in what the prompt
     or the label is called, the first."""
-    shown: dict[tuple[str, str], tuple[str, str]] = {}
+    shown: dict[tuple[str, str], tuple[str, str, str]] = {}
     for layout in LAYOUTS:
         first, _, rest = layout.name.partition(", ")
-        verdict = next((name for name in VERDICTS if f"{name} (label)" in layout.name), None)
-        if verdict in (None, VERDICTS[0]):
-            key = (rest or first, layout.shape) if layout.shape == "paired" else (layout.name, "")
-            shown.setdefault(key, (layout.name, layout.shape))
-    return table(("layout", "read as"), list(shown.values()))
+        if any(f" {name} (label)" in layout.name for name in VERDICTS[1:]):
+            continue
+        key = (rest or first, layout.shape) if layout.shape == "paired" else (layout.name, "")
+        needs = f"only when you map {', '.join(layout.mapped)}" if layout.mapped else "by itself"
+        shown.setdefault(key, (layout.name, layout.shape, needs))
+    return table(("layout", "read as", "recognised"), list(shown.values()))
 
 
 def verdicts_list() -> str:
