@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from backprop_tui.core.recommend import Recommendation, recommend
 from backprop_tui.core.runfile import DataSection, LoraSection, ModelSection, RunFile
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.probe.gpu import probe_gpu
+from backprop_tui.probe.survey import judged
 
 if TYPE_CHECKING:
     from backprop_tui.probe.data import DataSource, Loaded
@@ -71,6 +72,8 @@ def data_command(
     if model and (show or rows):
         from backprop_tui.cli.show import show as show_rows
 
+        if sys.stderr.isatty():
+            typer.echo(f"loading the tokenizer of {model}", err=True)
         numbers = rows or show or 1
         show_rows(
             loaded,
@@ -86,9 +89,7 @@ def data_command(
     if model:
         facts, known = _measured(facts, loaded, model, seed)
     if quality and loaded.rows:
-        from backprop_tui.probe.data.quality import report
-
-        facts = replace(facts, quality=report(loaded.rows, seed))
+        facts = judged(facts, loaded, seed, DataSection().heldout)
     advice = recommend(Facts(data=facts, model=known))
     if as_json:
         show_json(

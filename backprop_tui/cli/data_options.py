@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -43,10 +43,27 @@ def source(
         config=config,
         split=split,
         revision=revision,
-        columns=dict(_halves("--column", item, "ours=theirs") for item in columns) or None,
+        columns=_mapping(columns) or None,
         labels=dict(map(_label, labels)) or None,
         shape=_shape(shape),
     )
+
+
+def as_keys(
+    more: list[str], columns: list[str], labels: list[str], shape: str | None
+) -> dict[str, Any]:
+    """The same options as keys of the run file's [data]. Raises InputError."""
+    found: dict[str, Any] = {
+        "more_paths": more,
+        "columns": _mapping(columns),
+        "labels": dict(map(_label, labels)),
+        "shape": _shape(shape),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _mapping(columns: list[str]) -> dict[str, str]:
+    return dict(_halves("--column", item, "ours=theirs") for item in columns)
 
 
 def _halves(option: str, item: str, form: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ def facts_lines(facts: DataFacts) -> Iterator[str]:
     if facts.left_out:
         rows.insert(2, ("not read", f"{', '.join(facts.left_out)} (other splits)"))
     if not facts.exact:
-        rows.append(("", "from a sample; --exact counts every row"))
+        rows.append(("", f"from a sample of {count(facts.sampled)}; --exact counts every row"))
     if facts.labels:
         good, bad = facts.labels.get(True, 0), facts.labels.get(False, 0)
         share = good / (good + bad) if good + bad else None

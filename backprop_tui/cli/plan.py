@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from backprop_tui.cli import data_options as options
 from backprop_tui.cli.output import (
     JSON_HELP,
     as_set,
@@ -40,6 +41,9 @@ def init_command(
     ),
     method: str = typer.Option("auto", help="auto, sft, orpo, simpo or kto."),
     output: Path = typer.Option(Path("run.toml"), "--output", "-o", help="File to write."),
+    columns: list[str] = typer.Option([], "--column", help=options.COLUMN_HELP),
+    labels: list[str] = typer.Option([], "--label", help=options.LABEL_HELP),
+    shape: str | None = typer.Option(None, help=options.SHAPE_HELP),
     sets: list[str] = typer.Option([], "--set", help=SET_HELP),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
@@ -59,8 +63,7 @@ def init_command(
             code="RUNFILE_EXISTS",
         )
     named: dict[str, Any] = {"method": method, "model": {"id": model}, "data": {"path": data[0]}}
-    if data[1:]:
-        named["data"]["more_paths"] = data[1:]
+    named["data"] |= options.as_keys(data[1:], columns, labels, shape)
     run, recommended = _first(named, sets)
     found = survey(run)
     if recommended:
@@ -73,8 +76,6 @@ def init_command(
                 code="data-no-method",
             )
         named["method"] = advice.method
-        if advice.wait:
-            typer.echo(advice.wait, err=True)
         for reason in advice.reasons:
             typer.echo(f"{advice.method}: {reason.text}", err=True)
     run = _planned(named, sets, _fitted(run, found.facts))[0]

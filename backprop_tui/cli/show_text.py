@@ -147,5 +147,5 @@ def _report(console: Console, report: MaskReport) -> None:
             Text(f"{finding.level}  {finding.text}{where}  [{finding.code}]"), soft_wrap=True
         )
         console.print(Text(f"    {finding.do}"), soft_wrap=True)
-    if not report.findings:
-        console.print("Nothing odd: each answer is trained whole and ends with its EOS.")
+    if report.kept and not report.findings:
+        console.print("Nothing odd: each of their answers is trained whole and ends with its EOS.")

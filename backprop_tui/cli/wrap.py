@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from unicodedata import east_asian_width
 
+from backprop_tui.core.printable import printable
+
 WIDEST = 100  # cells; longer lines are hard to read
 LABEL = 11  # cells before the text
 
@@ -30,8 +32,8 @@ def clipped(text: str, most: int) -> str:
 
 
 def wrapped(rows: Sequence[Line], *, label: int = LABEL) -> Iterator[str]:
-    """Label and text in two columns; the text goes on under itself."""
-    for name, text in rows:
+    """Label and text in two columns; the text goes on under itself. Both may be a file's own."""
+    for name, text in ((printable(name), printable(text)) for name, text in rows):
         first, *rest = _broken(text, room(label)) or [""]
         yield f"{name:<{label}}{first}".rstrip()
         yield from (" " * label + line for line in rest)

@@ -6,6 +6,7 @@ so they cannot disagree. No torch, no model weights.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from backprop_tui.probe.data import DataSource, Loaded, describe, glance, load, 
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
 
+ROW = re.compile(r"\brow (\d+)(?=[:,])")  # as findings name the rows of their examples
 COMPARED = 20_000  # rows compared with each other at most: about a second
 MEASURED = 128  # rows made tokens: enough to judge one row in ten, and well under 0.2 s
 
@@ -119,17 +121,30 @@ def as_problems(advice: list[Advice]) -> tuple[Problem, ...]:
 def read_data(run: RunFile, *, to_train: bool = False) -> tuple[Loaded, DataFacts]:
     """The rows the run file names, and what they are."""
     loaded = (load if to_train else glance)(data_source(run))
-    return loaded, judged(run, describe(loaded, seed=run.data.heldout_seed), loaded)
+    seed = run.data.heldout_seed
+    return loaded, judged(describe(loaded, seed=seed), loaded, seed, run.data.heldout)
 
 
-def judged(run: RunFile, facts: DataFacts, loaded: Loaded) -> DataFacts:
-    """The facts with the quality report on a sample of the rows."""
+def judged(facts: DataFacts, loaded: Loaded, seed: int, heldout: float) -> DataFacts:
+    """The facts with the quality report on a sample of the rows.
+
+    seed, heldout: of the split that is looked at for leaks.
+    """
     from backprop_tui.probe.data.clean import sample
     from backprop_tui.probe.data.quality import report
 
-    seed, heldout = run.data.heldout_seed, run.data.heldout
     found = report(sample(loaded.rows, seed, COMPARED), seed, heldout=heldout)
-    return replace(facts, quality=found)
+
+    def placed(match: re.Match[str]) -> str:
+        # Rows of a sample are placed by their size; those of several files by the file.
+        about = "" if loaded.exact else "about "
+        return f"row {about}{loaded.table.place(int(match[1]))}"
+
+    findings = tuple(
+        replace(one, examples=tuple(ROW.sub(placed, example) for example in one.examples))
+        for one in found.findings
+    )
+    return replace(facts, quality=replace(found, findings=findings))
 
 
 def measured(run: RunFile, model: ModelFacts, data: DataFacts, loaded: Loaded) -> DataFacts:

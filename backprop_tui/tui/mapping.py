@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +29,7 @@ from backprop_tui.tui.readings import (
     OUT,
     PLAIN_LABELS,
     READINGS,
+    TRUE_OR_FALSE,
     offered,
     reading_of,
 )
@@ -36,6 +38,12 @@ from backprop_tui.tui.signs import SIGNS
 if TYPE_CHECKING:
     from backprop_tui.probe.data import Loaded
     from backprop_tui.probe.data.preview import Preview
+
+SHOWN = 300  # characters of one part of a row
+READ, RAW = (
+    "three of its rows, as they will be read",
+    "three of its rows, as they stand in the file",
+)
 
 Changes = dict[str, Any]
 
@@ -79,7 +87,6 @@ class MappingScreen(ModalScreen[Changes | None]):
             yield Static(keys, classes="dialog--keys")
 
     async def on_mount(self) -> None:
-        self.query_one("#mapping-rows").border_title = "three of its rows, as they will be read"
         await self._show()
         self.query_one("#reading", Select).focus()
 
@@ -126,9 +133,8 @@ class MappingScreen(ModalScreen[Changes | None]):
         if self.reading not in ("marks", "winner"):
             return ()
         found = values(self.loaded, self._column(self._judge()))
-        if self.reading == "winner":  # names like model_a speak for themselves, numbers do not
-            return found if all(value.isdigit() for value in found) else ()
-        return () if {value.lower() for value in found} <= PLAIN_LABELS else found
+        plain = PLAIN_LABELS if self.reading == "marks" else TRUE_OR_FALSE
+        return () if {value.lower() for value in found} <= plain else found
 
     def _judge(self) -> str:
         """The column that says which answer is good."""
@@ -186,7 +192,7 @@ class MappingScreen(ModalScreen[Changes | None]):
         if missing:
             text = f"{SIGNS.todo} choose a column for {' and '.join(missing)}"
             put(self.query_one("#mapping-counts", Static), Content.styled(text, "$text-primary"))
-            put(self.query_one("#mapping-text", Static), "")
+            self._show_columns()
             return
         changes = self.changes()
         asked = Asked(
@@ -195,8 +201,20 @@ class MappingScreen(ModalScreen[Changes | None]):
             shape=changes["data.shape"],
         )
         tried = preview(self.loaded, asked)
+        if not tried.layout:
+            self._show_columns()
+            put(self.query_one("#mapping-counts", Static), counts(tried))
+            return
+        self.query_one("#mapping-rows").border_title = READ
         put(self.query_one("#mapping-counts", Static), counts(tried))
         put(self.query_one("#mapping-text", Static), drawn(tried))
+
+    def _show_columns(self) -> None:
+        """What stands in the file, while it is not clear what the columns mean."""
+        from backprop_tui.probe.data.preview import raw
+
+        self.query_one("#mapping-rows").border_title = RAW
+        put(self.query_one("#mapping-text", Static), rows_drawn(raw(self.loaded)))
 
     def action_take(self) -> None:
         """Put it in the plan; half a mapping stays open."""
@@ -231,12 +249,19 @@ def counts(tried: Preview) -> Content:
 
 def drawn(tried: Preview) -> Content:
     """Three rows, part by part."""
+    return rows_drawn(tried.rows)
+
+
+def rows_drawn(rows: Sequence[tuple[int, dict[str, str]]]) -> Content:
+    """Rows as names and texts."""
     blocks = []
-    for number, parts in tried.rows:
+    for number, parts in rows:
+        wide = max((len(name) for name in parts), default=0) + 2
         lines = [Content.styled(f"row {number}", "bold")]
         for name, value in parts.items():
             style = "$text-warning" if name == "dropped" else "$text-primary"
             flat = " ".join(value.split())
-            lines.append(Content.assemble(Content.styled(f"{name:<11}", style), flat[:300]))
+            shown = flat if len(flat) <= SHOWN else flat[: SHOWN - 1] + SIGNS.more
+            lines.append(Content.assemble(Content.styled(f"{name:<{wide}}", style), shown))
         blocks.append(Content("\n").join(lines))
     return Content("\n\n").join(blocks)

@@ -147,7 +147,9 @@ def read_data(
         post(replace(first, problem=as_problem("data.path", error)))
         return
     if first.facts is not None and not stop():
-        post(replace(first, facts=judged(question.plan, first.facts, loaded)))
+        data = question.plan.data
+        report = judged(first.facts, loaded, data.heldout_seed, data.heldout)
+        post(replace(first, facts=report))
 
 
 def with_report(facts: DataFacts | None, report: Quality | None) -> DataFacts | None:

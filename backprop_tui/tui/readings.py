@@ -16,7 +16,7 @@ FOUND = "found"
 READINGS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     FOUND: ("as it was recognised", None, ()),
     "pairs": ("pairs, better and worse", "paired", ("prompt", "chosen", "rejected")),
-    "ranked": ("lists of answers, best first", "paired", ("prompt", "answers", "scores")),
+    "ranked": ("lists of answers, best first", "paired", ("prompt", "answers", "scores", "ranks")),
     "winner": (
         "two answers, and which one won",
         "paired",
@@ -36,7 +36,8 @@ HELP = {
     "chosen": "the better answer",
     "rejected": "the worse answer",
     "answers": "a list of answers to the prompt",
-    "scores": "their scores; without them the first is best",
+    "scores": "their scores: the highest is best",
+    "ranks": "their ranks: 1 is best; without, the first is",
     "first": "one answer",
     "second": "the other",
     "winner": "says which is better",
@@ -49,7 +50,8 @@ MEANINGS = {
     "label": [("means good", GOOD), ("means bad", BAD), ("leave the row out", OUT)],
     "winner": [("the first is better", GOOD), ("the second is", BAD), ("leave the row out", OUT)],
 }
-PLAIN_LABELS = {"true", "false", "0", "1"}  # read as they are
+TRUE_OR_FALSE = {"true", "false"}
+PLAIN_LABELS = TRUE_OR_FALSE | {"0", "1"}  # read as they are
 OFFER = "offer "  # begins the name of a reading that was offered
 
 

@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from backprop_tui.core.mask import MaskReport, RowView, Run, SideView, runs
+from backprop_tui.core.quality import Finding
 from backprop_tui.core.text import count, plural
 from backprop_tui.tui.panels.advice import COLOURS
 from backprop_tui.tui.put import put
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from backprop_tui.tui.view import View
 
 STYLES = {"prompt": "$muted", "trained": "bold $text-success", "cut": "strike $text-error"}
-AVOIDED = "bold $text-warning"  # trained, but as the worse answer
+AVOIDED = "italic $text-warning"  # trained, but as the worse answer
 LOOKED_AT = 200  # rows whose masks are judged
 SHOWN = 50  # rows one can page through
 
@@ -100,7 +101,9 @@ class RowViewScreen(ModalScreen[None]):
         if self.look is None or not self.look.rows or not self.is_attached:
             return
         row = view_row(self.look.encoder, self.look.rows[self.at])
-        where = f"row {row.number}  ({self.at + 1} of {len(self.look.rows[:SHOWN])} to look at)"
+        place = self.data.table.place(row.number)
+        about = "" if self.data.exact else "about "  # a sample's rows are placed by their size
+        where = f"row {about}{place}  ({self.at + 1} of {len(self.look.rows[:SHOWN])} to look at)"
         put(self.query_one("#row-title", Label), Content(f"What is trained   {where}"))
         put(self.query_one("#row-text", Static), drawn(row, self.look.report))
         self.query_one("#row-view", VerticalScroll).scroll_home(animate=False)
@@ -154,7 +157,7 @@ def legend() -> Content:
 
 def drawn(row: RowView, report: MaskReport) -> Content:
     """What is odd about the sample, then the row, side by side of the pair."""
-    blocks = [_finding(item.level, item.text, item.do) for item in report.findings]
+    blocks = [_finding(item) for item in report.findings]
     if row.dropped:
         text = f"{SIGNS.warning} this row is not trained: {row.dropped}"
         blocks.append(Content.styled(text, "$text-warning"))
@@ -168,11 +171,11 @@ def drawn(row: RowView, report: MaskReport) -> Content:
     return Content("\n\n").join([*blocks, *map(partial(_side, row), row.sides)])
 
 
-def _finding(level: str, text: str, do: str) -> Content:
-    sign = Content.styled(f"{SIGNS.level(level)} ", COLOURS[level])  # type: ignore[index,arg-type]
-    return Content.assemble(
-        sign, text, Content.styled(f" {SIGNS.arrow} {do}" if do else "", "$muted")
-    )
+def _finding(item: Finding) -> Content:
+    sign = Content.styled(f"{SIGNS.level(item.level)} ", COLOURS[item.level])
+    more = [f" {SIGNS.arrow} {item.do}"] if item.do else []
+    more += [f"\n    {example}" for example in item.examples[:1]]
+    return Content.assemble(sign, item.text, Content.styled("".join(more), "$muted"))
 
 
 def _side(row: RowView, side: SideView) -> Content:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backprop_tui.core.effective import decide_precision
+from backprop_tui.core.facts import Fit
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.text import count, parameters, percent, plural, rate, size
 from backprop_tui.tui.signs import SIGNS
@@ -100,6 +101,10 @@ def what_will_happen(view: View) -> list[str]:
             else "none held out"
         )
         lines.append(f"{plural(view.rows.train, 'row')} to train on, {held}.")
+        fit = fit_of(view)
+        if fit is not None and fit.too_long and not plan.data.cut_answers:
+            share = percent(fit.too_long / (fit.whole + fit.prompt_cut + fit.too_long))
+            lines.append(f"Of those, about {share} are too long and will be dropped.")
         batch = used.batch_size * used.accumulation
         lines.append(
             f"{plural(used.steps, 'step')} of {plural(batch, 'row')} each "
@@ -117,4 +122,14 @@ def rows_line(view: View) -> str:
     """How many rows train and are held out."""
     if view.facts.data is None:
         return ""
-    return f"{count(view.rows.train)} rows train, {count(view.rows.heldout)} are held out"
+    found = f"{count(view.rows.train)} rows train, {count(view.rows.heldout)} are held out"
+    fit = fit_of(view)
+    if fit is not None and fit.too_long and not view.plan.data.cut_answers:
+        found += ", less those too long"
+    return found
+
+
+def fit_of(view: View) -> Fit | None:
+    """What the chosen max_length does to the rows, once they are counted in tokens."""
+    fits = view.facts.data.fits if view.facts.data else ()
+    return next((fit for fit in fits if fit.max_length == view.effective.max_length), None)

@@ -339,6 +339,37 @@ def test_kto_with_one_label_is_refused(tmp_path: Path) -> None:
     assert "kto-one-label" in codes(judged["problems"])
 
 
+def test_init_takes_the_options_that_data_offers(tmp_path: Path) -> None:
+    data = write_rows(
+        tmp_path / "verdicts.jsonl",
+        [
+            {"ask": f"Is {i} small?", "reply": f"Yes, {i}.", "verdict": ("fine", "poor")[i % 2]}
+            for i in range(40)
+        ],
+    )
+    mapping = [f"--column={each}" for each in ("prompt=ask", "completion=reply", "label=verdict")]
+    labels = ["--label=fine=good", "--label=poor=bad"]
+    done = backprop("init", "-m", "pocket", "-d", data, *mapping, *labels, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = tomllib.loads((tmp_path / "run.toml").read_text())
+    assert written["method"] == "kto"
+    assert written["data"]["columns"] == {
+        "prompt": "ask",
+        "completion": "reply",
+        "label": "verdict",
+    }
+    assert written["data"]["labels"] == {"fine": True, "poor": False}
+
+
+def test_what_is_too_little_is_said_by_check_too(tmp_path: Path) -> None:
+    path = run_file(tmp_path / "run.toml", "orpo", data__path=str(pairs(tmp_path / "p.jsonl", 5)))
+    code, judged = check(path)
+    assert code == 0
+    said = {item["code"]: item for item in judged["warnings"]}
+    assert "Do not train yet" in said["data-not-yet"]["message"]
+    assert "few-steps" not in said
+
+
 def test_marks_under_orpo_are_refused_with_what_fits(tmp_path: Path) -> None:
     data = marks(tmp_path / "marks.jsonl", good=20, bad=20)
     path = run_file(tmp_path / "run.toml", "orpo", data__path=str(data))

@@ -507,6 +507,14 @@ EXAMPLES = [
         ("45 % of the rows",),
     ),
     Example(
+        "data-not-yet",
+        "warning",
+        "data.path",
+        World(data=replace(PAIRS, rows=9, kept=9)),
+        World(data=replace(PAIRS, rows=10, kept=10)),
+        ("Do not train yet, because", "9 rows"),
+    ),
+    Example(
         "kto-splits-pairs",
         "note",
         "method",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ from backprop_tui.core.effective import estimated_rows
 from backprop_tui.core.rows import Chat, Labelled, Pair, Row
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.split import split
-from backprop_tui.probe.data import bundled
-from backprop_tui.probe.survey import resolved, rows_for, survey
+from backprop_tui.probe.data import DataSource, bundled, describe, load
+from backprop_tui.probe.survey import judged, resolved, rows_for, survey
 from tests.conftest import pocket_run
 
 NOWHERE = Path("no-such-folder")
@@ -67,3 +69,22 @@ def test_every_local_path_of_a_plan_becomes_absolute(
     assert run.model.id == "pocket"
     several = resolved(pocket_run("orpo", NOWHERE, {"data.path": "*.jsonl"}))
     assert several.data.path == str(tmp_path / "*.jsonl")
+
+
+def test_findings_name_rows_by_file_and_say_where_a_place_is_a_guess(tmp_path: Path) -> None:
+    row = {"prompt": "What is {{name}}?", "chosen": "A thing.", "rejected": "None."}
+    for name in ("a.jsonl", "b.jsonl"):
+        rows = [{**row, "prompt": f"{name} {i}"} for i in range(30)]
+        rows[7] = row if name == "b.jsonl" else rows[7]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    loaded = load(DataSource(str(tmp_path)))
+    found = judged(describe(loaded), loaded, 0, 0.1).quality
+    assert found is not None
+    finding = found.find("data-placeholders")
+    assert finding is not None
+    assert finding.examples[0].startswith("row b.jsonl 8: ")
+    guessed = judged(describe(loaded), replace(loaded, exact=False), 0, 0.1).quality
+    assert guessed is not None
+    finding = guessed.find("data-placeholders")
+    assert finding is not None
+    assert finding.examples[0].startswith("row about b.jsonl 8: ")

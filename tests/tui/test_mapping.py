@@ -196,3 +196,34 @@ async def test_a_numbered_winner_gets_its_meaning(write: Any) -> None:
 )
 def test_a_plan_opens_with_the_reading_it_stands_for(changes: Any, reading: str) -> None:
     assert reading_of(change(new_plan(), changes).data) == reading
+
+
+async def test_until_it_is_clear_the_columns_are_shown_as_they_stand(write: Any) -> None:
+    async with wizard(run=change(new_plan(), {"data.path": write(AB)})) as it:
+        await opened(it)
+        await it.shows("as they stand in the file", "topic q0?", "one first 0")
+        await choose(it, "reading", "pairs")
+        await it.shows("as they stand in the file", "two second 0")
+        for name, column in {"prompt": "topic", "chosen": "one", "rejected": "two"}.items():
+            await choose(it, f"column-{name}", column)
+        await it.shows("as they will be read", "chosen first 0")
+
+
+async def test_a_winner_in_words_gets_its_meaning(write: Any) -> None:
+    won = ("model_a", "model_b", "tie")
+    rows = [
+        {"ask": f"q{i}", "left": f"a{i}", "right": f"b{i}", "won": won[i % 3]} for i in range(9)
+    ]
+    async with wizard(run=change(new_plan(), {"data.path": write(rows)})) as it:
+        await opened(it)
+        await choose(it, "reading", "two answers")
+        for name, column in {
+            "prompt": "ask",
+            "first": "left",
+            "second": "right",
+            "winner": "won",
+        }.items():
+            await choose(it, f"column-{name}", column)
+        await choose(it, "meaning-0", "the first")
+        await choose(it, "meaning-1", "the second")
+        await it.shows("6 of 9 rows", "chosen a0")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from textual.message import Message
 
-from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change, read, write
 from backprop_tui.tui.keeper import new_plan
 from backprop_tui.tui.paths import Offer, completed, is_data, is_model, offers
@@ -148,9 +147,9 @@ async def test_the_report_is_made_again_only_when_the_split_changes(
     made: list[float] = []
     judged = survey.judged
 
-    def counted(run: RunFile, *rest: Any) -> Any:
-        made.append(run.data.heldout)
-        return judged(run, *rest)
+    def counted(facts: Any, loaded: Any, seed: int, heldout: float) -> Any:
+        made.append(heldout)
+        return judged(facts, loaded, seed, heldout)
 
     monkeypatch.setattr(survey, "judged", counted)
     async with wizard(run=change(new_plan(), {"data.path": "preference_pairs.jsonl"})) as it:

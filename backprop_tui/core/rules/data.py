@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backprop_tui.core.facts import DataFacts
 from backprop_tui.core.methods import KTO_PAPER, METHODS, SIMPO_PAPER, methods_for
 from backprop_tui.core.recommend import FEW_ROWS, recommend
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
@@ -37,7 +38,7 @@ def shape_mismatch(case: Case) -> Advice | None:
             code="data-shape-mismatch",
             level="problem",
             field="data.path",
-            message=f"{data.name} cannot be trained as it is: {data.advice}",
+            message=f"{data.name} cannot be trained as it is: {_without_offers(data)}",
             fix=Fix(offer.text, offer.changes) if offer else None,
         )
     best = recommend(case.facts).method
@@ -53,6 +54,24 @@ def shape_mismatch(case: Case) -> Advice | None:
         message=message,
         fix=Fix(f"use {best}", (("method", best),)) if best else None,
     )
+
+
+def _without_offers(data: DataFacts) -> str:
+    """The advice up to its offers, which have options and a screen of their own."""
+    if not data.offers:
+        return data.advice
+    what = data.advice.partition(data.offers[0].text)[0].strip() or data.advice
+    ways = plural(len(data.offers), "way")
+    return f"{what} backprop-tui data, and f3 in the wizard, list {ways} to read it."
+
+
+def do_not_train_yet(case: Case) -> Advice | None:
+    """Too little, or too contradictory, to learn from."""
+    data = case.facts.data
+    why = recommend(case.facts).wait if data and data.kept else ""
+    if not why:
+        return None
+    return Advice(code="data-not-yet", level="warning", field="data.path", message=why)
 
 
 def nothing_to_train(case: Case) -> Advice | None:
@@ -123,7 +142,7 @@ def pairs_apart(case: Case) -> Advice | None:
 def few_rows(case: Case) -> Advice | None:
     """Under a hundred rows a model memorises."""
     data = case.facts.data
-    if data is None or not 0 < data.kept < FEW_ROWS:
+    if data is None or not 0 < data.kept < FEW_ROWS or do_not_train_yet(case):
         return None
     return Advice(
         code="data-few-rows",
@@ -258,6 +277,7 @@ DATA_RULES: tuple[Rule, ...] = (
     data_missing,
     shape_mismatch,
     nothing_to_train,
+    do_not_train_yet,
     rows_dropped,
     rejected_unused,
     pairs_apart,

@@ -7,6 +7,7 @@ import math
 from backprop_tui.core.effective import KTO_SMALLEST_BATCH
 from backprop_tui.core.methods import HALOS, KTO_PAPER, SIMPO_PAPER, SIMPO_README
 from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, RATE_LADDER, is_over_limit
+from backprop_tui.core.recommend import recommend
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
 from backprop_tui.core.text import count, plural, rate
 
@@ -253,6 +254,8 @@ def few_steps(case: Case) -> Advice | None:
     if run.training.max_steps is not None or not 0 < steps < FEW_STEPS:
         return None
     epochs = float(math.ceil(run.training.epochs * ENOUGH_STEPS / steps))
+    if recommend(case.facts).wait:  # more passes over too little would only memorise it
+        return None
     return Advice(
         code="few-steps",
         level="warning",

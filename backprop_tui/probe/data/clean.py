@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backprop_tui.core.facts import DroppedRow, Shape
+from backprop_tui.core.printable import printable
 from backprop_tui.core.rows import NOT_TEXT, UNPARSEABLE, Labelled, Row
 
 from .large import hashes
@@ -168,8 +169,3 @@ def as_text(value: Any, limit: int) -> str:
     if len(value) > limit:
         value = value[: limit - 1] + "…"
     return printable(value)
-
-
-def printable(text: str) -> str:
-    """The text with "?" for half surrogate pairs, which no file or terminal takes."""
-    return text.encode("utf-8", "replace").decode()

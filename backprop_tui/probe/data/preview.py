@@ -9,6 +9,7 @@ from typing import Any
 
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import Shape
+from backprop_tui.core.printable import printable
 from backprop_tui.core.rows import Labelled, Row, text_of
 
 from .clean import Loaded, as_text, sample
@@ -60,6 +61,16 @@ def preview(loaded: Loaded, asked: Asked) -> Preview:
         dropped=dict(dropped.most_common()),
         rows=tuple((number, _parts(row)) for number, row in shown),
         problem=how.advice,
+    )
+
+
+def raw(loaded: Loaded) -> tuple[tuple[int, dict[str, str]], ...]:
+    """Three records as they stand in the file: (row number, column -> text)."""
+    records = [(number, row) for number, row in loaded.table.records if isinstance(row, dict)]
+    places = sorted({0, len(records) // 2, len(records) - 1}) if records else []
+    return tuple(
+        (number, {printable(name): as_text(value, EXCERPT) for name, value in row.items()})
+        for number, row in (records[i] for i in places)
     )
 
 

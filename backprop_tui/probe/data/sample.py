@@ -10,9 +10,10 @@ from pathlib import Path
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DataFacts, Fit, LengthBias, Quantiles
 from backprop_tui.core.fits import fits
+from backprop_tui.core.printable import printable
 from backprop_tui.core.rows import Labelled, Message, Pair, Row, prompt_of, text_of
 
-from .clean import SAMPLE, SHOWN, Loaded, as_text, printable, sample
+from .clean import SAMPLE, SHOWN, Loaded, as_text, sample
 
 EXAMPLE = 2000  # characters shown of one field
 ROW = "row"  # the tokens of a whole row

@@ -11,6 +11,7 @@ from backprop_tui.core.findings import findings
 from backprop_tui.core.memory import memory_at
 from backprop_tui.core.quality import Finding, Quality
 from backprop_tui.core.text import count, percent, size
+from backprop_tui.tui import words
 from backprop_tui.tui.facts_table import NAME, Line
 from backprop_tui.tui.panels.advice import COLOURS
 from backprop_tui.tui.signs import SIGNS
@@ -35,9 +36,8 @@ def _row(name: str, q: Quantiles) -> Content:
 
 def fit_words(view: View) -> str:
     """What the chosen max_length does to the rows; "" before they are counted in tokens."""
-    facts = view.facts.data
     limit = view.effective.max_length
-    fit = next((fit for fit in facts.fits if fit.max_length == limit), None) if facts else None
+    fit = words.fit_of(view)
     if fit is None:
         return ""
     rows = fit.whole + fit.prompt_cut + fit.too_long

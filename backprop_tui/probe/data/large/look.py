@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
+from ..clean import sample
 from ..read.files import DataFile, Meter, blocks
 from ..read.found import Found, HubRows
 from ..read.json_files import read_line
 from ..read.json_stream import array_rows
 from ..read.parquet_files import opened, parquet_rows, rows_in
-from ..read.readers import READERS
+from ..read.readers import READERS, affordable
 from ..read.table import Broken, Item, Items, number_of, shifted
 from .ranges import lines_in
 
@@ -149,25 +150,25 @@ def _starting(file: DataFile, start: int, end: int) -> Iterator[tuple[int, bytes
 
 
 def _head(file: DataFile, rows: int, several: bool) -> Stratum:
-    """The first rows; the rest is taken to be as dense."""
+    """The first rows; the rest is taken to be as dense.
+
+    How dense they are is known once a second block had to be read: before that, the bytes
+    read belong to rows that have not come yet.
+    """
     meter = Meter()
     found: list[Item] = []
-    read = 0  # bytes read when the last block came
-    inside = before = 0  # rows and bytes of those before it
-    items = stream(file, meter)
-    for item in items:
+    inside = before = read = 0  # rows and bytes of all blocks but the last one; bytes of all
+    for item in stream(file, meter):
         if meter.read > read:
             inside, before, read = len(found), read, meter.read
         found.append(item)
-        if len(found) >= rows or read > HEAD_BYTES:
+        if inside and read < file.size and (len(found) >= rows or read > HEAD_BYTES):
+            total = max(len(found), round(inside / before * file.size))
             break
     else:
-        return Stratum(len(found), tuple(Seen(_place(file, one, several), one) for one in found))
-    dense = inside / before if inside else len(found) / read
-    return Stratum(
-        max(len(found), round(dense * file.size)),
-        tuple(Seen(_place(file, one, several), one) for one in found),
-    )
+        total = len(found)
+    kept = sample(found, SEED, rows)
+    return Stratum(total, tuple(Seen(_place(file, one, several), one) for one in kept))
 
 
 def _groups(file: DataFile, rows: int, several: bool) -> Stratum:
@@ -185,11 +186,15 @@ def _groups(file: DataFile, rows: int, several: bool) -> Stratum:
 
 
 def stream(file: DataFile, meter: Meter) -> Items:
-    """The rows of a file one by one, in bounded memory."""
-    if file.format == "json" and _is_array(file):
-        return array_rows(file, meter)
+    """The rows of a file one by one, in bounded memory; of {"data": [...]}, which must be held
+    whole, only where it can be."""
+    most = None
+    if file.format == "json":
+        if _is_array(file):
+            return array_rows(file, meter)
+        most = affordable(file.name, file.size)
     reader: Callable[..., Items] = READERS[file.format]
-    return reader(file, meter, None)
+    return reader(file, meter, most)
 
 
 def _is_array(file: DataFile) -> bool:

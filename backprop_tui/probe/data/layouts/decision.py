@@ -8,6 +8,7 @@ from typing import Any
 
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import Offer, Shape
+from backprop_tui.core.printable import printable
 from backprop_tui.core.rows import MEDIA, NO_SHAPE, NOT_A_ROW, Row
 
 from .cells import Record
@@ -15,7 +16,7 @@ from .choose import build, decide
 from .columns import leads_somewhere, prepared
 from .judged import judged, rating_offers, unusable_labels
 from .layout import Layout
-from .offers import Look, is_writable
+from .offers import Look, is_writable, listed
 from .other import forced_in_vain, looks_like, lost_prompt
 from .shapes import COLUMNS, LAYOUTS, SHARED_START
 from .turns import Unusable
@@ -113,6 +114,7 @@ def decision(
     )
 
 
+MOST_NAMED = 40  # columns that an error lists; some files have a hundred thousand
 NO_OBJECT = "It holds no JSON object, so it has no columns."
 
 
@@ -152,5 +154,5 @@ def _check_columns(
             f"{name}: columns.{ours} = {theirs!r}: {what} {wrong!r}",
             code="DATA_COLUMN",
             hint=(f"did you mean {close[0]}? " if close else "")
-            + f"there are: {', '.join(allowed)}",
+            + f"there are: {printable(listed(allowed, MOST_NAMED))}",
         )

@@ -133,7 +133,7 @@ def placeholders(rows: Sequence[Row]) -> list[Finding]:
             of=len(rows),
             text=f"{plural(len(found), 'row holds', 'rows hold')} a placeholder nobody filled in "
             f"({percent(len(found) / len(rows))}).",
-            examples=(f"row {row.number}: {mark}" for row, mark in found),
+            examples=(f"row {row.number}: {excerpt(mark)}" for row, mark in found),
             do="Fill them in or remove the rows: the model will write them out as they are.",
         )
     ]

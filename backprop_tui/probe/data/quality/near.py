@@ -7,8 +7,9 @@ similarity of those is then counted exactly, so a pair that is reported is alway
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 # Lee et al., Deduplicating Training Data Makes Language Models Better, call 0.8 a near copy.
@@ -28,7 +29,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Text number `other` is the likeliest copy; similarity: exact, from THRESHOLD to 1."""
+    """Text number `other` is a copy, as likely as any; similarity: exact, from THRESHOLD to 1."""
 
     other: int
     similarity: float
@@ -54,34 +55,34 @@ def near_copies(texts: Sequence[str], parts: Sequence[str], seed: int) -> dict[i
 
     parts: a part of each text that must be nearly the same by itself too.
     """
-    found = [shingles(text) for text in texts]
-    return _find(found, found, seed, parts)
+    return _find(texts, texts, seed, parts)
 
 
 def near_copies_in(texts: Sequence[str], among: Sequence[str], seed: int) -> dict[int, Alike]:
     """Each of `texts` that has a near copy in `among`, and which that is."""
-    return _find([shingles(text) for text in texts], [shingles(text) for text in among], seed)
+    return _find(texts, among, seed)
 
 
 def _find(
-    sought: list[set[str]],
-    there: list[set[str]],
-    seed: int,
-    parts: Sequence[str] | None = None,
+    texts: Sequence[str], among: Sequence[str], seed: int, parts: Sequence[str] | None = None
 ) -> dict[int, Alike]:
     from rensa import RMinHash, RMinHashLSH
 
-    itself = sought is there
-    prints = RMinHash.from_token_sets(sought, _PERMUTATIONS, seed)
-    known = prints if itself else RMinHash.from_token_sets(there, _PERMUTATIONS, seed)
+    itself = texts is among
+    prints = RMinHash.from_token_sets(map(shingles, texts), _PERMUTATIONS, seed)
+    known = prints
+    if not itself:
+        known = RMinHash.from_token_sets(map(shingles, among), _PERMUTATIONS, seed)
     index = RMinHashLSH(THRESHOLD, _PERMUTATIONS, _BANDS)
     index.insert_many(known)
+    # Kept for the candidates only: the triples of a text take twenty times its room.
+    sought, there, inside = _triples(texts), _triples(among), _triples(parts or ())
 
     def similarity(i: int, j: int) -> float:
-        alike = jaccard(sought[i], there[j])
+        alike = jaccard(sought(i), there(j))
         if parts is None or alike < THRESHOLD:
             return alike
-        return min(alike, jaccard(shingles(parts[i]), shingles(parts[j])))
+        return min(alike, jaccard(inside(i), inside(j)))
 
     found: dict[int, Alike] = {}
     for i, mine in enumerate(prints):
@@ -90,8 +91,13 @@ def _find(
             estimate = mine.jaccard(known[j])
             if estimate >= _LIKELY and not (itself and i == j):
                 likely.append((-estimate, j))
-        exact = [(similarity(i, j), -j) for _, j in sorted(likely)[:_CHECKED]]
-        best, other = max(exact, default=(0.0, 0))
-        if best >= THRESHOLD:
-            found[i] = Alike(-other, best)
+        exact = ((similarity(i, j), j) for _, j in sorted(likely)[:_CHECKED])
+        best, other = next((one for one in exact if one[0] >= THRESHOLD), (0.0, 0))
+        if best:
+            found[i] = Alike(other, best)
     return found
+
+
+def _triples(texts: Sequence[str]) -> Callable[[int], set[str]]:
+    """The shingles of a text by its place, made once."""
+    return cache(lambda i: shingles(texts[i]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from backprop_tui.core.printable import printable
 from backprop_tui.core.quality import Finding, level
 from backprop_tui.core.rows import Chat, Labelled, Pair, Row, prompt_of, text_of
 
@@ -61,7 +62,7 @@ def without_code(text: str) -> str:
 
 def excerpt(text: str) -> str:
     """One short line of it."""
-    flat = " ".join(text[: 4 * EXCERPT].split())
+    flat = printable(" ".join(text[: 4 * EXCERPT].split()))
     return flat if len(flat) <= EXCERPT else flat[: EXCERPT - 1] + "…"
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from backprop_tui.core.errors import InputError
 
 from .files import DataFile, Meter, blocks, text_lines
-from .formats import not_text
+from .formats import check_names, not_text
 from .table import Broken, Items
 
 LONGEST = 64 << 20  # characters of one row: more means a quote that is never closed
 SHOWN = 200  # characters of a broken row
+SHORTEST = 4 << 10  # the same of several lines, once stray quotes made much be read again
+AGAIN, SPARE = 4, 4 << 20  # read again at most so many times the text, and so many characters
 FEW = 3  # lines that are looked through again one by one
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what text_lines makes of bytes that are none
 _ESCAPED = ("utf-8", "surrogateescape")
@@ -47,7 +49,11 @@ def table_rows(source: Iterator[str], separator: str, name: str) -> Items:
 
 
 class _Lines:
-    """Lines for a reader, kept until the row they belong to is known to be whole."""
+    """Lines for a reader, kept until the row they belong to is known to be whole.
+
+    A quote that is never closed takes in all lines up to the end, and they are read again. Many
+    of them would make that the square of the file, so a row may then be shorter and shorter.
+    """
 
     def __init__(self, source: Iterator[str]) -> None:
         self._source = source
@@ -55,16 +61,22 @@ class _Lines:
         self.held: list[str] = []  # of the row being read
         self.size = 0
         self.number = 0  # of the last line read
+        self._longest = LONGEST
+        self._fresh = self._reread = 0  # characters
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.pop() if self._again else next(self._source)
+        if self._again:
+            line = self._again.pop()
+        else:
+            line = next(self._source)
+            self._fresh += len(line)
         self.number += 1
         self.held.append(line)
         self.size += len(line)
-        if self.size > LONGEST:
+        if self.size > (self._longest if len(self.held) > 1 else LONGEST):
             raise csv.Error("a quote opens that is never closed")
         return line
 
@@ -74,6 +86,9 @@ class _Lines:
 
     def back_to(self, kept: int) -> None:
         """All but the first `kept` lines of the row will be read again."""
+        self._reread += self.size
+        if self._reread > AGAIN * self._fresh + SPARE:
+            self._longest = max(SHORTEST, self._longest // 2)
         self._again += reversed(self.held[kept:])
         self.number -= len(self.held) - kept
         self.forget()
@@ -96,13 +111,7 @@ def _header(name: str, lines: _Lines, separator: str) -> list[str]:
         ) from None
     if any(_unreadable(column) for column in header):
         raise not_text(name)
-    twice = next((column for column in header if column and header.count(column) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{name}: two columns are named {twice!r}",
-            code="DATA_UNREADABLE",
-            hint="the first line must name every column once",
-        )
+    check_names(name, [column for column in header if column])
     lines.forget()
     return header
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from backprop_tui.core.errors import InputError
 
 BLOCK = 1 << 20  # bytes read at a time
+PACKED_BLOCK = 16 << 10  # the same, of what is packed: as much text, more or less
 GZIP = b"\x1f\x8b"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # What gzip may expand to: text packs 3 to 20 times, a log that repeats itself 100 times; a
@@ -72,13 +73,15 @@ def unreadable(name: str, error: OSError) -> InputError:
     )
 
 
-def raw_blocks(path: Path, name: str, size: int, meter: Meter) -> Iterator[bytes]:
+def raw_blocks(
+    path: Path, name: str, size: int, meter: Meter, step: int = BLOCK
+) -> Iterator[bytes]:
     """The first `size` bytes. What was added since is left; a file that lost some is refused."""
     left = size
     try:
         with path.open("rb", buffering=0) as file:
             while left:
-                block = file.read(min(BLOCK, left))
+                block = file.read(min(step, left))
                 if not block:
                     raise changed(name)
                 left -= len(block)
@@ -101,7 +104,8 @@ def blocks(file: DataFile, meter: Meter | None = None, most: int | None = None) 
 
     most: bytes it may expand to, where it is packed, besides the limit on any file.
     """
-    found = raw_blocks(file.path, file.name, file.size, meter or Meter())
+    step = PACKED_BLOCK if file.gzip else BLOCK
+    found = raw_blocks(file.path, file.name, file.size, meter or Meter(), step)
     if file.gzip:
         found = gunzip(found, file.name, file.size, most)
     if file.utf16:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -89,6 +91,17 @@ def not_text(name: str) -> InputError:
         hint="JSONL, JSON and CSV must be text in UTF-8 (or UTF-16 with a byte order mark): "
         "iconv -f latin1 -t utf-8 converts",
     )
+
+
+def check_names(name: str, columns: Sequence[str]) -> None:
+    """Refuse two columns of one name: nothing says which of them is meant."""
+    twice = next((column for column, n in Counter(columns).items() if n > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"{name}: two columns are named {twice!r}",
+            code="DATA_UNREADABLE",
+            hint="every column must have a name of its own",
+        )
 
 
 def _some_line_is_text(head: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from backprop_tui.core.errors import InputError
 
 from .files import BLOCK, DataFile, Meter, blocks, changed
+from .formats import check_names
 from .table import Items
 
 BATCH = 2000  # rows made Python values at once, where they are short
@@ -30,10 +31,29 @@ def parquet_rows(
                 size = max(1, min(BATCH, BATCH_BYTES // each))
                 inside = number
                 for batch in parquet.iter_batches(batch_size=size, row_groups=[group]):
-                    yield from enumerate(batch.to_pylist(), inside + 1)
+                    yield from enumerate(_rows(batch), inside + 1)
                     inside += batch.num_rows
                     meter.read = min(file.size, int(file.size * inside / max(1, rows_in(parquet))))
             number += about.num_rows
+
+
+UNREADABLE = b""  # in place of a cell that is no Python value: no text, so its row is dropped
+
+
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    """The rows; a cell out of range (a date in the year 90,000) or not in UTF-8 spoils no other."""
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        cells = [[_cell(one) for one in column] for column in batch.columns]
+        return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _cell(one: Any) -> Any:
+    try:
+        return one.as_py()
+    except (ValueError, OverflowError):
+        return UNREADABLE
 
 
 def rows_in(parquet: Any) -> int:
@@ -55,6 +75,7 @@ def opened(file: DataFile, most: int | None = None) -> Iterator[Any]:
         )
         # By default a whole row group is read at once, which may be the whole file.
         with pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=BLOCK) as parquet:
+            check_names(file.name, parquet.schema_arrow.names)
             yield parquet
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]

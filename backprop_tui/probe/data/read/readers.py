@@ -34,16 +34,22 @@ def read_all(data: Found | HubRows) -> Table:
     return _read_files(data) if isinstance(data, Found) else _read_hub_rows(data)
 
 
+def affordable(name: str, size: int) -> int:
+    """Bytes of text whose rows can be held in memory. Raises InputError where `size` is more."""
+    most = free_memory() // 3  # rows take two to three times their text
+    if size > most:
+        raise InputError(
+            f"{name}: {size:,} bytes, and {most:,} can be held in memory",
+            code="DATA_TOO_LARGE",
+            hint="train on a part of it: name some of its files, or cut it",
+        )
+    return most
+
+
 def _read_files(found: Found) -> Table:
     most = None
     if found.size > MEMORY_ASKED_FROM or any(file.gzip for file in found.files):
-        most = free_memory() // 3  # rows take two to three times their text
-        if found.size > most:
-            raise InputError(
-                f"{found.name}: {found.size:,} bytes, and {most:,} can be held in memory",
-                code="DATA_TOO_LARGE",
-                hint="train on a part of it: name some of its files, or cut it",
-            )
+        most = affordable(found.name, found.size)
     records: list[tuple[int, Any]] = []
     broken: list[Broken] = []
     formats, digests = [], []
@@ -57,8 +63,8 @@ def _read_files(found: Found) -> Table:
         number = one.last
         formats.append(one.format)
         digests.append(one.sha256)
-    if not records and not broken:
-        raise empty(found.name)
+    if not records:
+        raise all_broken(found, broken) if broken else empty(found.name)
     return Table(
         name=found.name,
         path=found.path,
@@ -104,8 +110,6 @@ def _read_file(file: DataFile, number: int, most: int | None) -> _Read:
         if whole is not None:
             format, broken = "json", []
             records = list(enumerate(whole, number + 1))
-    if broken and not records:
-        raise all_broken(file, broken)
     last = max([number, *(each[0] for each in records[-1:]), *(b.number for b in broken[-1:])])
     return _Read(format, records, broken, last, digest.hexdigest())
 
@@ -119,14 +123,14 @@ def _whole(file: DataFile, most: int | None) -> list[Any] | None:
     return entries(value) if isinstance(value, (list, dict)) else None
 
 
-def all_broken(file: DataFile, broken: list[Broken]) -> InputError:
-    """What to say of a file that holds no row that can be read."""
-    if file.format == "jsonl":
-        return no_line_is_json(file.name, broken)
+def all_broken(found: Found, broken: list[Broken]) -> InputError:
+    """What to say of data that holds no row that can be read."""
+    if found.files[0].format == "jsonl":
+        return no_line_is_json(found.name, broken)
     if all(f": {NOT_UTF8}: " in row.text for row in broken):
-        return not_text(file.name)
+        return not_text(found.name)
     return InputError(
-        f"{file.name}: none of its {len(broken):,} rows can be read ({broken[0].text})",
+        f"{found.name}: none of its {len(broken):,} rows can be read ({broken[0].text})",
         code="DATA_UNREADABLE",
         hint="every quote that opens a cell must be closed, and a quote inside one be doubled",
     )
