@@ -192,6 +192,8 @@ def compare(ours: list[Any], trl: list[Any]) -> None:
         f"\nThe same ids for {same:,} of {len(trl):,} pairs; {too_long:,} are too long, where TRL "
         f"cuts the answer; {other:,} differ otherwise."
     )
+    if other:
+        raise SystemExit("The tokens differ where TRL is right.")
 
 
 if __name__ == "__main__":

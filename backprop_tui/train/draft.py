@@ -7,6 +7,7 @@ and becomes a draft once their token ids are known.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,23 +70,31 @@ class ChatScript:
 
     def draft(self, tokens: Tokens, words: Words, everything: bool) -> Draft:
         """Every answer is trained, up to its end-of-turn token; or every token."""
-        ids, turns = tokens.ids, self._turns_of_tokens(tokens)
+        ids, turns = tokens.ids, self._turns_of_tokens(tokens, words)
         if tokens.spans is None:
             ids, turns = self._tokens_by_part(words)
-        labels = list(ids) if everything else [IGNORE] * len(ids)
+        labels = [IGNORE] * len(ids)
         for start, stop in turns:
             stop = start + answer_length(ids[start:stop], words)
             labels[start:stop] = ids[start:stop]
         first = _last_run(labels)
+        if everything:
+            labels = ids
+        if labels[first : first + 1] in ([], [IGNORE]):
+            raise Untrainable(NO_TRAINED_TOKEN)
         parts = labels[:first], labels[first:]
         return Draft(self.messages, ids[:first], (ids[first:],), (self.text,), parts)
 
-    def _turns_of_tokens(self, tokens: Tokens) -> list[Span]:
+    def _turns_of_tokens(self, tokens: Tokens, words: Words) -> list[Span]:
         """Each turn's tokens, [start, stop)."""
         found, i, spans = [], 0, tokens.spans or []
         for low, high in self.turns:
-            # Some tokenizers give a space no characters at all: it stands where it ends.
-            while i < len(spans) and (spans[i][0] < low or spans[i] == (low, low)):
+            # A token across the border belongs to the answer, as in a pair, but for a special one,
+            # which may stand for the spaces behind it. Some tokenizers give a space no characters
+            # at all: it stands where it ends.
+            while i < len(spans) and (
+                spans[i][1] <= low or (spans[i][0] < low and tokens.ids[i] in words.special_ids)
+            ):
                 i += 1
             start = i
             while i < len(spans) and spans[i][1] <= high:
@@ -148,11 +157,12 @@ def _opening(
 ) -> Rendered:
     """The prompt up to where the answer's words begin, as the first of the wholes has it."""
     if prompt:
-        opening = template.render(prompt, opening=True)
-        if all(whole.text.startswith(opening.text) for whole in wholes):
-            return opening
-    # There is nothing to render alone, or the template writes an answered prompt differently:
-    # what stays the same when the answer says something else.
+        with suppress(Untrainable):
+            opening = template.render(prompt, opening=True)
+            if all(whole.text.startswith(opening.text) for whole in wholes):
+                return opening
+    # There is nothing to render alone, or the template refuses that, or it writes an answered
+    # prompt differently: what stays the same when the answer says something else.
     digit = "0" if answer[0].content.lstrip()[:1] != "0" else "1"
     other = template.render((*prompt, replace(answer[0], content=digit), *answer[1:]))
     return wholes[0].split(shared_length(wholes[0].text, other.text))[0]
@@ -168,16 +178,31 @@ def _chat_script(messages: Messages, template: Template) -> ChatScript:
     for i, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        if i == last:
-            before, after = _opening(messages[:i], messages[i:], (text,), template), text
-        else:
-            after = template.render(messages[: i + 1])
+        try:
+            after = text if i == last else template.render(messages[: i + 1])
             before = _opening(messages[:i], messages[i : i + 1], (after,), template)
+        except Untrainable:  # the template refuses a conversation that ends here
+            continue
         # Some templates rewrite earlier turns once a later one follows (reasoning is removed,
         # say); such a turn is context only.
-        if text.text.startswith(before.text) and text.text.startswith(after.text):
-            turns.append((len(before.text), len(after.text)))
+        end = _end_in(text, after, template)
+        if end and text.text.startswith(before.text):
+            turns.append((len(before.text), end))
     return ChatScript(messages, text, tuple(turns))
+
+
+def _end_in(text: Rendered, after: Rendered, template: Template) -> int:
+    """Where a conversation that goes on in `text` has got to at the end of `after`; 0 when
+    `text` has it otherwise."""
+    if text.text.startswith(after.text):
+        return len(after.text)
+    # Some templates close the whole conversation with an EOS, after the end of its last turn.
+    *_, last = [None, *template.special.finditer(after.text)]
+    turn = after.text[: last.start()] if last and not after.text[last.end() :].strip() else ""
+    *_, ended = [None, *template.special.finditer(turn)]
+    if ended and not turn[ended.end() :].strip() and text.text.startswith(turn):
+        return len(turn)
+    return 0
 
 
 def draft_all(
@@ -212,26 +237,24 @@ def answer_length(ids: list[int], words: Words) -> int:
     """How many of an answer's tokens are trained: up to the end of the turn, where the model
     stops; what a template writes after it is left out."""
     eos = words.tokenizer.eos_token_id
-    if ids and ids[-1] == eos:
-        return len(ids)
+    ended = 0  # by a special token that is not the tokenizer's EOS: some templates have one
     for i in range(len(ids) - 1, -1, -1):
         if ids[i] == eos:
             return i + 1
-    # Some templates end a turn with a special token that is not the tokenizer's EOS.
-    for i in range(len(ids) - 1, -1, -1):
         if ids[i] in words.special_ids:
-            blank = not str(words.tokenizer.decode(ids[i + 1 :])).strip()
-            return i + 1 if blank else len(ids)
-    return len(ids)
+            ended = ended or i + 1
+        elif str(words.tokenizer.decode([ids[i]])).strip():
+            break
+    if not ended and eos in ids:  # words of the template's own follow
+        return len(ids) - ids[::-1].index(eos)
+    return ended or len(ids)
 
 
 def _last_run(labels: list[int]) -> int:
-    """Where the last trained stretch begins. Raises Untrainable when nothing is trained."""
+    """Where the last trained stretch begins; 0 when nothing is trained."""
     i = len(labels)
     while i and labels[i - 1] == IGNORE:
         i -= 1
-    if not i:
-        raise Untrainable(NO_TRAINED_TOKEN)
     while i and labels[i - 1] != IGNORE:
         i -= 1
     return i

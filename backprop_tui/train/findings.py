@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
-from backprop_tui.core.mask import MaskReport
+from backprop_tui.core.mask import MaskReport, visible
 from backprop_tui.core.quality import Finding
 from backprop_tui.core.rows import NO_TRAINED_TOKEN, Chat, Message, Row, prompt_of
 from backprop_tui.core.text import plural
 from backprop_tui.train.batches import Encoder, Outcome
 from backprop_tui.train.draft import answers_of
-from backprop_tui.train.encoded import ANSWER_CUT, Masked, sequences
+from backprop_tui.train.encoded import ANSWER_CUT, PROMPT_CUT, Masked, sequences
 from backprop_tui.train.guard import INSTRUCTIONS
 from backprop_tui.train.markup import markup_in
 
@@ -28,13 +28,15 @@ class _Rows:
     names: Counter[str] = field(default_factory=Counter)
 
 
-def findings(encoder: Encoder, rows: Sequence[Row]) -> MaskReport:
-    """Encode the rows and say what is odd."""
+def findings(
+    encoder: Encoder, rows: Sequence[Row], outcomes: Iterable[Outcome] | None = None
+) -> MaskReport:
+    """Encode the rows and say what is odd. outcomes: of the rows, when they are known."""
     found: dict[str, _Rows] = {}
     dropped: Counter[str] = Counter()
     cut: Counter[str] = Counter()
     kept = 0
-    for row, outcome in zip(rows, encoder.outcomes(rows), strict=True):
+    for row, outcome in zip(rows, outcomes or encoder.outcomes(rows), strict=True):
         kept += outcome.encoded is not None
         cut.update(outcome.cut)
         if outcome.encoded is None:
@@ -69,9 +71,16 @@ def _odd(encoder: Encoder, row: Row, outcome: Outcome) -> Iterator[tuple[str, st
         words = _kept_as_words(encoder, row, outcome)
         for token in spelled:
             yield "special" if words else "special-read", token
-    if outcome.draft and _system_dropped(messages, outcome.draft.texts[0].text):
-        yield "system", ""
+    if outcome.draft:
+        systems = [message for message in messages if message.role in INSTRUCTIONS]
+        if _left_out(systems, outcome.draft.texts[0].text):
+            yield "system", ""
+        answers = answers_of(row) or [_answers(outcome.draft.messages)[-1:]]
+        if any(map(_left_out, answers, [text.text for text in outcome.draft.texts])):
+            yield "answer", ""
     if outcome.encoded:
+        if isinstance(row, Chat) and _answers_read(encoder, outcome):
+            yield "read", ""
         users = sum(message.role == "user" for message in messages)
         for sequence in sequences(outcome.encoded):
             if _two_bos(encoder, [token for token, _ in sequence], users):
@@ -97,13 +106,26 @@ def _kept_as_words(encoder: Encoder, row: Row, outcome: Outcome) -> bool:
     return outcome.plain or not encoder.template.spelled(left)
 
 
-def _system_dropped(messages: tuple[Message, ...], text: str) -> bool:
-    """Whether the words of a system turn are not in the text, however it is laid out."""
-    systems = [" ".join(m.content.split()) for m in messages if m.role in INSTRUCTIONS]
-    if not any(systems):
-        return False
+def _answers(messages: Sequence[Message]) -> list[Message]:
+    return [message for message in messages if message.role == "assistant"]
+
+
+def _left_out(messages: Sequence[Message], text: str) -> bool:
+    """Whether some of these words are not in the text, however it is laid out."""
     flat = " ".join(text.split())
-    return not all(words in flat for words in systems)
+    return any(" ".join(message.content.split()) not in flat for message in messages)
+
+
+def _answers_read(encoder: Encoder, outcome: Outcome) -> bool:
+    """Whether an answer of a chat is read and not trained, though it was not cut."""
+    assert outcome.draft
+    assert outcome.encoded
+    if encoder.train_everything or PROMPT_CUT in outcome.cut:
+        return False
+    # Neighbouring answers may be trained as one stretch.
+    roles = [role for role, _ in groupby(message.role for message in outcome.draft.messages)]
+    (sequence,) = sequences(outcome.encoded)
+    return len(_ends(encoder, sequence)) < roles.count("assistant")
 
 
 def _two_bos(encoder: Encoder, ids: list[int], users: int) -> bool:
@@ -140,7 +162,7 @@ class _Sentence:
 
 
 def _names(rows: _Rows) -> str:
-    return ", ".join(name for name, _ in rows.names.most_common(FIRST))
+    return ", ".join(visible(name) for name, _ in rows.names.most_common(FIRST))
 
 
 def _no_end(rows: _Rows) -> str:
@@ -178,6 +200,19 @@ SENTENCES = {
         odd="a system message that the chat template leaves out",
         do="Move its words into the first user turn, or give a template with a system turn in "
         "model.chat_template.",
+    ),
+    "answer": _Sentence(
+        code="mask-answer-left-out",
+        odd="words of an answer that the chat template leaves out, its reasoning perhaps",
+        do="Give a template that writes the whole answer in model.chat_template, if those words "
+        "are to be learned.",
+    ),
+    "read": _Sentence(
+        code="mask-answers-read",
+        odd="earlier answers that are only read, since the chat template writes them differently "
+        "once more turns follow",
+        do="Nothing, where the last answer is what counts; else give a template that writes every "
+        "answer alike in model.chat_template.",
     ),
     "markup": _Sentence(
         code="mask-foreign-markup",

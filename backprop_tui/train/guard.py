@@ -69,6 +69,8 @@ def fit(
     if shorter is not None:
         draft = shorter
         cut.append(TURNS_CUT)
+        if draft.longest >= max_length and not cut_answers:
+            raise Untrainable(TOO_LONG)  # the template writes more where turns are fewer
     room = _room(draft.longest, max_length)
     if len(draft.context) > room:
         draft = _cut_start(draft, room, bos)

@@ -52,7 +52,7 @@ def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) 
             revision=model.commit if not model.path else None,
             trust_remote_code=trust_remote_code,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of any kind: the Rust library raises Exception itself
         raise InputError(
             f"{model.name}: the tokenizer cannot be loaded: {_first_line(error)}",
             hint="the model folder needs tokenizer.json and tokenizer_config.json",
@@ -66,12 +66,7 @@ def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) 
             raise InputError(
                 f"model.chat_template: {path} cannot be read: {error}", code="TEMPLATE_UNREADABLE"
             ) from error
-    if not tokenizer.chat_template:
-        raise InputError(
-            f"{model.name} has no chat template",
-            hint="give a Jinja file in model.chat_template, or use an instruction-tuned model",
-            code="model-no-chat-template",
-        )
+    tokenizer.chat_template = _one_template(tokenizer.chat_template, model.name)
     if tokenizer.eos_token is None:
         raise InputError(
             f"{model.name}: its tokenizer names no end-of-turn token (eos_token)",
@@ -81,6 +76,25 @@ def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) 
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _one_template(found: Any, name: str) -> str:
+    """A model's chat template; of several with names, the one that transformers would take."""
+    if isinstance(found, dict):
+        if "default" not in found:
+            raise InputError(
+                f"{name} has chat templates named {', '.join(sorted(found))}, and none is default",
+                hint="give one of them as a Jinja file in model.chat_template",
+                code="model-no-chat-template",
+            )
+        found = found["default"]
+    if not found or not isinstance(found, str):
+        raise InputError(
+            f"{name} has no chat template",
+            hint="give a Jinja file in model.chat_template, or use an instruction-tuned model",
+            code="model-no-chat-template",
+        )
+    return found
 
 
 def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote_code: bool) -> Any:

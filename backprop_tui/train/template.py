@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from backprop_tui.core.errors import InputError
 from backprop_tui.core.rows import NOT_TEXT, TEMPLATE_FAILED, Message
 from backprop_tui.train.encoded import Untrainable
 
@@ -52,7 +53,8 @@ class Template:
     def render(self, messages: tuple[Message, ...], *, opening: bool = False) -> Rendered:
         """The conversation; opening: and what opens the assistant's next turn.
 
-        Raises Untrainable when the template refuses the turns, and MarksLost.
+        Raises Untrainable when the template refuses the turns, MarksLost, and InputError when it
+        is no Jinja.
         """
         text = self._apply(messages, opening)
         if not text.isascii():
@@ -80,6 +82,12 @@ class Template:
             text: str = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=opening
             )
+        except jinja2.TemplateSyntaxError as error:
+            raise InputError(
+                f"The chat template is no template: line {error.lineno}: {error.message}",
+                hint="mend it, or give another one in model.chat_template",
+                code="TEMPLATE_UNREADABLE",
+            ) from error
         except (
             jinja2.TemplateError,
             ValueError,
@@ -87,6 +95,8 @@ class Template:
             LookupError,
             AttributeError,
             ArithmeticError,
+            RecursionError,
+            MemoryError,
         ) as error:
             # The template is the model's own program; whatever it trips over, it refused.
             raise Untrainable(TEMPLATE_FAILED) from error

@@ -21,6 +21,7 @@ OPTIMIZERS = {
     "adamw_8bit": "adamw_bnb_8bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
+NEAR = 16  # rows looked through for an answer to another prompt
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -120,17 +121,25 @@ def labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:
     """Each row carries the previous row's answer as its mismatched one, for the KL estimate.
 
     Inside a batch the mismatched answers are then the batch's own, shifted by one
-    (KTO paper, section 4.1); the first row takes the last row's.
+    (KTO paper, section 4.1); the first row takes the last row's. An answer to the same prompt is
+    passed over, as long as another one is near.
     """
     return [
         {
             "prompt_ids": row.prompt,
             "completion_ids": row.completion,
-            "KL_completion_ids": rows[i - 1].completion,
+            "KL_completion_ids": _mismatched(rows, i).completion,
             "label": row.label,
         }
         for i, row in enumerate(rows)
     ]
+
+
+def _mismatched(rows: list[EncodedLabelled], i: int) -> EncodedLabelled:
+    """The nearest row before it, round the end, that answers another prompt."""
+    near = (rows[i - back] for back in range(1, min(len(rows), NEAR) + 1))
+    others = (row for row in near if row.number != rows[i].number and row.prompt != rows[i].prompt)
+    return next(others, rows[i - 1])
 
 
 def chat_columns(row: EncodedChat) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def view_row(encoder: Encoder, row: Row) -> RowView:
         sides=tuple(_side(encoder, row, i, draft, outcome) for i in range(len(draft.answers))),
         dropped=outcome.dropped,
         changes=outcome.cut,
-        findings=findings(encoder, [row]).findings,
+        findings=findings(encoder, [row], [outcome]).findings,
     )
 
 
@@ -86,11 +86,19 @@ def _side_view(words: Words, name: str, tokens: tuple[Token, ...]) -> SideView:
     return SideView(
         name=name,
         tokens=tokens,
-        bos=sum(token.id == words.tokenizer.bos_token_id for token in left),
+        bos=_bos([token.id for token in left], words.tokenizer),
         eos=sum(token.id == words.tokenizer.eos_token_id for token in trained),
         answers=sum(starts),
         ended=bool(trained) and trained[-1].special,
     )
+
+
+def _bos(ids: list[int], tokenizer: Any) -> int:
+    """BOS tokens; where the same token also ends turns, those that open the text."""
+    bos = tokenizer.bos_token_id
+    if bos == tokenizer.eos_token_id:
+        return next((i for i, token in enumerate(ids) if token != bos), len(ids))
+    return ids.count(bos)
 
 
 def _tokens(

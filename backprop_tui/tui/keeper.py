@@ -55,6 +55,7 @@ class FactsKeeper(App[int]):
         self._data: DataRead | None = None  # the newest answer, with the rows
         self._asked: probing.DataQuestion | None = None  # the newest question about the data
         self.counted: float | None = None  # share of a large data set that is counted so far
+        self._newest: dict[str, Worker[None]] = {}  # by what is being read
         self.unasked: frozenset[str] = frozenset()  # names of the hub that are still being typed
         self._given_names: tuple[str, ...] = ()  # begun with: meant as they are
         self._pauses: dict[str, Timer] = {}  # waiting for the user to stop typing
@@ -94,7 +95,10 @@ class FactsKeeper(App[int]):
     @property
     def loaded(self) -> Loaded | None:
         """The rows of the data set the plan names, while they are at hand."""
-        return self._data.loaded if self._data is not None else None
+        source = probing.data_question(self.plan, self.facts).source
+        if self._data is None or self._data.question.source != source:
+            return None
+        return self._data.loaded
 
     def watch_plan(self, before: RunFile, plan: RunFile) -> None:
         """Ask again for facts that belonged to another model or data set."""
@@ -171,7 +175,9 @@ class FactsKeeper(App[int]):
             return
         question = probing.data_question(self.plan, self.facts)
         last = self._data
-        held = last.loaded if last and last.question.source == question.source else None
+        # Rows read without a mapping that cannot be are for mapping only.
+        usable = last is not None and last.facts is not None
+        held = last.loaded if usable and last and last.question.source == question.source else None
         same = last is not None and last.question.split == question.split
         known = last.facts.quality if same and last and last.facts else None
         self._asked, self.counted = question, None
@@ -181,7 +187,9 @@ class FactsKeeper(App[int]):
             return self._asked is not question or not self.is_running
 
         work = partial(probing.read_data, question, held, known, self.post_message, nobody_waits)
-        self.run_worker(work, name="data", group=READING, thread=True, exit_on_error=False)
+        self._newest["data"] = self.run_worker(
+            work, name="data", group=READING, thread=True, exit_on_error=False
+        )
 
     def _run(self, what: str, read: Callable[[], Message]) -> None:
         """Do the reading in a thread; its answer is posted as a message."""
@@ -190,7 +198,9 @@ class FactsKeeper(App[int]):
             self.post_message(read())
 
         self.reading |= {what}
-        self.run_worker(work, name=what, group=READING, thread=True, exit_on_error=False)
+        self._newest[what] = self.run_worker(
+            work, name=what, group=READING, thread=True, exit_on_error=False
+        )
 
     # Answers
 
@@ -242,7 +252,8 @@ class FactsKeeper(App[int]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A reading that broke down is said under its field, like one that was refused."""
         worker = event.worker
-        if worker.group == READING and event.state is WorkerState.ERROR:
+        failed = worker.group == READING and event.state is WorkerState.ERROR
+        if failed and self._newest.get(worker.name) is worker:
             field = FIELDS.get(worker.name, "machine.card")
             error = worker.error
             text = f"Reading it failed: {type(error).__name__}: {error}"

@@ -11,9 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.markup import escape
 from textual.screen import ModalScreen
 from textual.widgets import Label, Select, Static
 
+from backprop_tui.core.mask import visible
 from backprop_tui.core.runfile import DataSection
 from backprop_tui.core.text import count, plural
 from backprop_tui.tui.put import put
@@ -121,7 +123,7 @@ class MappingScreen(ModalScreen[Changes | None]):
             said = {True: GOOD, False: BAD}.get(self.labels.get(value, None), OUT)  # type: ignore[arg-type]
             await box.mount(
                 Horizontal(
-                    Label(value[:16], classes="field--label", markup=False),
+                    Label(visible(value[:16]), classes="field--label", markup=False),
                     _select(f"meaning-{i}", MEANINGS[self._judge()], said),
                     classes="mapping--row",
                 )
@@ -228,10 +230,10 @@ class MappingScreen(ModalScreen[Changes | None]):
 
 def _select(id: str, options: list[tuple[str, str]], value: str) -> Select[str]:
     known = {option for _, option in options}
-    return Select[str](
-        options, value=value if value in known else options[0][1], allow_blank=False,
-        compact=True, id=id,
-    )  # fmt: skip
+    # A column may be called anything, also what Textual would read as markup.
+    shown = [(escape(visible(title)), option) for title, option in options]
+    first = value if value in known else options[0][1]
+    return Select[str](shown, value=first, allow_blank=False, compact=True, id=id)
 
 
 def counts(tried: Preview) -> Content:
@@ -260,8 +262,8 @@ def rows_drawn(rows: Sequence[tuple[int, dict[str, str]]]) -> Content:
         lines = [Content.styled(f"row {number}", "bold")]
         for name, value in parts.items():
             style = "$text-warning" if name == "dropped" else "$text-primary"
-            flat = " ".join(value.split())
+            flat = visible(" ".join(value.split()))
             shown = flat if len(flat) <= SHOWN else flat[: SHOWN - 1] + SIGNS.more
-            lines.append(Content.assemble(Content.styled(f"{name:<{wide}}", style), shown))
+            lines.append(Content.assemble(Content.styled(f"{visible(name):<{wide}}", style), shown))
         blocks.append(Content("\n").join(lines))
     return Content("\n\n").join(blocks)

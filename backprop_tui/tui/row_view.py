@@ -94,16 +94,23 @@ class RowViewScreen(ModalScreen[None]):
         self.look = found
         self._show()
 
+    @work(thread=True, exclusive=True, group="row", exit_on_error=False)
     def _show(self) -> None:
-        """Draw the row; nothing when the screen was closed before the tokenizer was there."""
+        """Make the view of a row; a long conversation takes a while."""
         from backprop_tui.train.view import view_row
 
-        if self.look is None or not self.look.rows or not self.is_attached:
+        look, at = self.look, self.at
+        if look is not None and look.rows:
+            row = view_row(look.encoder, look.rows[at])
+            self.app.call_from_thread(self._draw, at, row)
+
+    def _draw(self, at: int, row: RowView) -> None:
+        """Draw it, unless another row was asked for or the screen was closed meanwhile."""
+        if self.look is None or at != self.at or not self.is_attached:
             return
-        row = view_row(self.look.encoder, self.look.rows[self.at])
         place = self.data.table.place(row.number)
         about = "" if self.data.exact else "about "  # a sample's rows are placed by their size
-        where = f"row {about}{place}  ({self.at + 1} of {len(self.look.rows[:SHOWN])} to look at)"
+        where = f"row {about}{place}  ({at + 1} of {len(self.look.rows[:SHOWN])} to look at)"
         put(self.query_one("#row-title", Label), Content(f"What is trained   {where}"))
         put(self.query_one("#row-text", Static), drawn(row, self.look.report))
         self.query_one("#row-view", VerticalScroll).scroll_home(animate=False)

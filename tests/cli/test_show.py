@@ -130,6 +130,7 @@ def test_findings_say_where_and_what_to_do(
 def test_dropped_row_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, rows(tmp_path, {**PAIR, "chosen": "Yes. " * 200}), max_length=40)
     assert "row 1  will not be trained: answer longer than max_length" in out
+    assert "Nothing odd" not in out
 
 
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
@@ -146,3 +147,15 @@ def test_rows_are_the_first_and_others_from_everywhere() -> None:
     assert drawn[-1] > 10
     assert len(spread(chats, 500, seed=0)) == 100
     assert spread(chats, 0, seed=0) == []
+
+
+def test_what_a_row_says_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "a\x1b[2J\x1b]0;t\x07\x9b31m\u202e\r\x00 [bold]b[/bold] [/]"
+    loaded = rows(tmp_path, {"prompt": evil, "chosen": "Yes.", "rejected": evil})
+    out = shown(capsys, loaded)
+    assert all(character.isprintable() or character == "\n" for character in out)
+    assert "[bold]b[/bold] [/]" in out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[2J" not in shown(capsys, loaded)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backprop_tui.core.errors import InputError
 from backprop_tui.core.rows import (
     NO_ANSWER,
     NOT_TEXT,
@@ -38,6 +39,7 @@ from backprop_tui.train.tokens import Words
 from tests.train import slow_encoder
 from tests.train.tokenizers_here import (
     CHATML,
+    CLOSING,
     COUNTING,
     STRICT,
     assistant,
@@ -377,3 +379,90 @@ class Python:
 def test_tokenizer_without_a_rust_backend_gives_the_same(tokenizer: Any) -> None:
     rows: list[Row] = [pair("Wet?", "Yes.", "No."), chat("Wet?", "Yes.", "Sure?", " No.")]
     assert Encoder(Python(tokenizer), 64).encode(rows) == Encoder(tokenizer, 64).encode(rows)
+
+
+def trained(row: Any) -> list[int]:
+    return [token for token in row.labels if token != IGNORE]
+
+
+def test_earlier_answers_are_trained_under_a_template_that_closes_the_conversation(
+    tokenizer: Any,
+) -> None:
+    closing = with_template(tokenizer, CLOSING)
+    row = encode_one(closing, chat("Wet?", "Yes.", "Sure?", "No."))
+    assert closing.decode(trained(row)) == "Yes.<|im_end|>No.<|im_end|>"
+    closing.eos_token = "<|endoftext|>"
+    row = encode_one(closing, chat("Wet?", "Yes.", "Sure?", "No."))
+    assert closing.decode(trained(row)) == "Yes.<|im_end|>No.<|im_end|>\n<|endoftext|>"
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_word_that_merges_with_the_space_before_it_is_trained_in_a_chat(
+    tokenizer: Any, trim: bool
+) -> None:
+    from tokenizers.processors import ByteLevel
+
+    spaced = with_template(
+        tokenizer,
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+    )
+    spaced.backend_tokenizer.post_processor = ByteLevel(trim_offsets=trim)
+    asked = encode_one(spaced, chat("Wet?", "the rain."))
+    paired = encode_one(spaced, pair("Wet?", "the rain.", "the sun."))
+    assert trained(asked) == paired.chosen
+    assert spaced.decode(trained(asked)).lstrip() == "the rain.<|im_end|>"
+
+
+def test_special_token_that_takes_the_spaces_behind_it_is_no_part_of_the_answer(
+    tokenizer: Any,
+) -> None:
+    from tokenizers import AddedToken
+
+    taking = with_template(
+        tokenizer,
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    )
+    names = ("<|user|>", "<|assistant|>")
+    taking.add_tokens([AddedToken(name, rstrip=True, special=True) for name in names], True)
+    row = encode_one(taking, chat("Wet?", "  Yes."))
+    assert taking.decode(trained(row)) == "Yes.<|im_end|>"
+
+
+def test_answer_is_whole_although_the_end_token_in_it_is_read_as_such(tokenizer: Any) -> None:
+    """Where words cannot be kept as words, they do not end the answer early."""
+    other = with_template(
+        tokenizer,
+        CHATML.replace("<|im_end|>", "<|endoftext|>").replace(
+            "{{ m.content }}", "{{ m.content | length }}{{ m.content }}"
+        ),
+    )
+    row = encode_one(other, pair("Wet?", "It ends <|im_end|> here.", "No."))
+    assert other.decode(row.chosen).endswith("It ends <|im_end|> here.<|endoftext|>")
+
+
+def test_answer_that_opens_a_chat_is_read_where_the_template_refuses_it_alone(
+    tokenizer: Any,
+) -> None:
+    template = (
+        "{% if not messages | selectattr('role', 'equalto', 'user') | list %}"
+        "{{ raise_exception('No user query found') }}{% endif %}" + CHATML
+    )
+    asking = with_template(tokenizer, template)
+    row = encode_one(asking, Chat(1, (assistant("Hello."), user("Wet?"), assistant("Yes."))))
+    assert asking.decode(trained(row)) == "Yes.<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "template", ["{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ 'a' * 10 ** 15 }}"]
+)
+def test_template_that_exhausts_the_machine_drops_the_row(tokenizer: Any, template: str) -> None:
+    encoding = Encoder(with_template(tokenizer, template), 64).encode([pair("a", "b", "c")])
+    assert encoding.dropped == Counter({TEMPLATE_FAILED: 1})
+
+
+def test_template_that_is_no_template_says_where(tokenizer: Any) -> None:
+    broken = with_template(tokenizer, "{% for m in messages %}\n{% endif %}")
+    with pytest.raises(InputError, match="line 2"):
+        Encoder(broken, 64).encode([pair("a", "b", "c")])

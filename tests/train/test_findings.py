@@ -14,6 +14,7 @@ from backprop_tui.train.findings import findings
 from backprop_tui.train.markup import markup_in
 from tests.train.tokenizers_here import (
     CHATML,
+    REASONING,
     STRICT,
     assistant,
     chat,
@@ -158,3 +159,30 @@ def test_what_was_dropped_and_cut_is_counted(tokenizer: Any) -> None:
     rows = (FINE, pair("a", "b " * 90, "c", 2), pair("a " * 90, "b", "c", 3))
     found = report(tokenizer, *rows, max_length=40)
     assert (found.dropped, found.cut, found.kept) == ({TOO_LONG: 1}, {PROMPT_CUT: 1}, 2)
+
+
+def test_earlier_answers_that_are_only_read(tokenizer: Any) -> None:
+    reasoning = with_template(tokenizer, REASONING)
+    rows = (FINE, chat("Wet?", "Yes.", number=2), chat("Wet?", "Yes.", "Sure?", "No.", number=3))
+    finding = only(report(reasoning, *rows))
+    assert (finding.code, finding.examples) == ("mask-answers-read", ("row 3",))
+    assert not report(reasoning, *rows, train_everything=True).findings
+
+
+def test_answer_that_the_template_writes_in_part(tokenizer: Any) -> None:
+    reasoning = with_template(tokenizer, REASONING)
+    thought = "<think>Rain.</think>Yes."
+    rows = (FINE, pair("Wet?", "No.", thought, 2), chat("Wet?", thought, number=3))
+    finding = only(report(reasoning, *rows))
+    assert (finding.code, finding.examples) == ("mask-answer-left-out", ("row 2", "row 3"))
+    assert not report(tokenizer, *rows).findings
+
+
+def test_token_with_a_control_character_is_named_without_it(tokenizer: Any) -> None:
+    from tokenizers import AddedToken
+
+    evil = with_template(tokenizer, CHATML.replace("<|im_end|>", "<\x1b[2J>"))
+    evil.add_tokens([AddedToken("<\x1b[2J>", special=True)], special_tokens=True)
+    text = only(report(evil, FINE)).text
+    assert "\x1b" not in text
+    assert "<\\u001b[2J>" in text

@@ -14,6 +14,7 @@ from backprop_tui.train.batches import ANSWER_CUT, IGNORE, PROMPT_CUT, TURNS_CUT
 from backprop_tui.train.encoded import sequences
 from backprop_tui.train.guard import oldest_left_out
 from tests.train.tokenizers_here import (
+    CHATML,
     STRICT,
     assistant,
     chat,
@@ -182,3 +183,22 @@ def test_no_row_is_lost_and_none_is_too_long_or_untrained(
         for sequence in sequences(row):
             assert len(sequence) <= max_length
             assert any(trained for _, trained in sequence)
+
+
+def test_chat_that_is_trained_whole_loses_its_oldest_turns_too(tokenizer: Any) -> None:
+    row = chat(LONG * 3, "I see.", "Warm?", "Yes, quite.", "Sure?", "Yes.")
+    encoding = encode(tokenizer, row, 48, train_everything=True)
+    assert encoding.cut == Counter({TURNS_CUT: 1})
+    kept = encoding.rows[0]
+    assert kept.labels == kept.input_ids
+    assert tokenizer.decode(kept.input_ids).startswith("<|im_start|>user\nWarm?")
+
+
+def test_answer_that_grows_when_turns_go_is_not_cut_unasked(tokenizer: Any) -> None:
+    growing = with_template(
+        tokenizer,
+        CHATML.replace("{{ m.content }}", "{{ m.content }}{% if messages | length == 2 %}"
+        + LONG * 9 + "{% endif %}"),
+    )  # fmt: skip
+    row = talk(user(LONG * 9), assistant(LONG), user("Is it wet?"))
+    assert encode(growing, row, 40).dropped == Counter({TOO_LONG: 1})

@@ -18,6 +18,8 @@ from backprop_tui.core.rows import Labelled, Message, Pair
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change
 from backprop_tui.probe.model import probe_model
+from backprop_tui.train.encoded import EncodedLabelled
+from backprop_tui.train.trainers import labelled_columns
 from tests.conftest import DoneRun, pocket_run, run_training
 
 
@@ -159,3 +161,10 @@ def adapter_tensors(done: DoneRun) -> dict[str, Any]:
 
     tensors: dict[str, Any] = load_file(done.folder / "adapter" / "adapter_model.safetensors")
     return tensors
+
+
+def test_kto_mismatched_answer_is_one_to_another_prompt_where_there_is_one() -> None:
+    halves = [EncodedLabelled(i // 2, [i // 2], [i], i % 2 == 0) for i in range(6)]
+    found = [row["KL_completion_ids"] for row in labelled_columns(halves)]
+    assert found == [[5], [5], [1], [1], [3], [3]]
+    assert [row["KL_completion_ids"] for row in labelled_columns(halves[:2])] == [[1], [0]]

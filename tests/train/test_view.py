@@ -23,6 +23,7 @@ from backprop_tui.train.tokens import Words
 from backprop_tui.train.view import kept, pieces, view_row
 from tests.train.test_guard import LONG, ROWS, talk
 from tests.train.tokenizers_here import (
+    CHATML,
     COUNTING,
     STRICT,
     assistant,
@@ -98,6 +99,13 @@ def test_chat_alternates(tokenizer: Any) -> None:
 def test_bos_is_counted(tokenizer: Any) -> None:
     bos = with_template(tokenizer, STRICT, bos=True)
     assert view(bos, pair("Wet?", "Yes.", "No.")).sides[0].bos == 1
+
+
+def test_end_of_turn_that_is_also_the_bos_is_counted_as_what_it_is(tokenizer: Any) -> None:
+    both = with_template(tokenizer, "{{ bos_token }}" + CHATML, bos=True)
+    both.bos_token = both.eos_token
+    for side in view(both, pair("Wet?", "Yes.", "No.")).sides:
+        assert (side.bos, side.eos) == (1, 1)
 
 
 def test_turns_that_go_are_shown_whole(tokenizer: Any) -> None:

@@ -21,6 +21,15 @@ STRICT = (
     "[INST] {% if loop.first and system %}{{ system }}\n\n{% endif %}{{ m.content | trim }} [/INST]"
     "{% else %}{{ m.content | trim }}<|im_end|>{% endif %}{% endfor %}"
 )
+# Closes the whole conversation with an EOS after the end of its last turn, as Phi 3 does.
+CLOSING = CHATML + "{% if not add_generation_prompt %}<|endoftext|>{% endif %}"
+# Writes reasoning in the last answer alone, as Qwen 3 does.
+REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+    "{% if loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content.split('</think>')[-1] }}"
+    "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 # Counts the turns, so that a shorter conversation is another text from its start on.
 COUNTING = "{{ messages | length }} turns\n" + CHATML
 

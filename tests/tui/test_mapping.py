@@ -227,3 +227,43 @@ async def test_a_winner_in_words_gets_its_meaning(write: Any) -> None:
         await choose(it, "meaning-0", "the first")
         await choose(it, "meaning-1", "the second")
         await it.shows("6 of 9 rows", "chosen a0")
+
+
+async def test_a_mapping_that_cannot_be_stays_refused_when_the_split_changes(write: Any) -> None:
+    plan = change(new_plan(), {"data.path": write(AB), "data.columns": {"prompt": "nope"}})
+    async with wizard(run=plan) as it:
+        await it.go("data")
+        await it.settled()
+        assert "DATA_COLUMN" in it.codes()
+        it.app.apply({"data.heldout": 0.2})
+        await it.until(lambda: it.app.reading)
+        await it.settled()
+        assert "DATA_COLUMN" in it.codes()
+        assert it.app.facts.data is None
+
+
+async def test_the_old_file_cannot_be_mapped_under_a_new_name(write: Any) -> None:
+    first, second = write(AB), write(STARS, "other.jsonl")
+    async with wizard(run=change(new_plan(), {"data.path": first})) as it:
+        await it.go("data")
+        await it.settled()
+        assert it.app.loaded is not None
+        it.app.apply({"data.path": second})
+        assert it.app.loaded is None
+        await it.settled()
+        assert it.app.loaded is not None
+        assert it.app.loaded.columns == ("ask", "reply", "verdict")
+
+
+async def test_columns_called_like_markup_or_like_commands_to_the_terminal(write: Any) -> None:
+    rows = [{"[/nope]": f"q{i}", "a\x1b[31mb": f"a{i}", "\u202eend": "z"} for i in range(8)]
+    async with wizard(run=change(new_plan(), {"data.path": write(rows)})) as it:
+        await opened(it)
+        await choose(it, "reading", "answers to")
+        it.app.screen.query_one("#column-prompt").focus()
+        await it.press("enter")
+        await it.shows("[/nope]")
+        assert not {"\x1b", "\u202e"} & set(it.text)
+        await it.press("escape", "escape")
+        await it.settled()
+        assert not {"\x1b", "\u202e"} & set(it.text)
