@@ -51,7 +51,13 @@ def split_command(
             hint="0.1 holds out one row in ten",
             code=INVALID,
         )
-    prefix = output or default_prefix(paths[0])
+    prefix = default_prefix(paths[0]) if output is None else output
+    if prefix.name in ("", ".."):
+        raise InputError(
+            f"--output {output}: not the start of a file name",
+            hint="for example --output parts/my-data",
+            code=INVALID,
+        )
     targets = {side: prefix.with_name(f"{prefix.name}.{side}.jsonl") for side in SIDES}
     refuse_existing(list(targets.values()))
     loaded = load(
@@ -157,7 +163,7 @@ def _text(
             f"{METHOD_OF[loaded.shape]} run on all the data with data.heldout = {heldout:g} and "
             f"data.heldout_seed = {seed} holds out these rows too.",
         ),
-        ("to train", "Give the train file, and data.heldout = 0 to train on all of it."),
+        ("to train", "Give the train file and data.heldout = 0; measure on the other."),
     ]
     return list(wrapped(rows))
 

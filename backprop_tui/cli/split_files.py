@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,53 +15,57 @@ if TYPE_CHECKING:
     from backprop_tui.probe.data import Loaded
 
 LONGEST = 2_000  # characters of a cell that cannot be written as it is
-PACKED = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff")  # gzip, UTF-16: their bytes are no lines
 
 
 def record_lines(loaded: Loaded) -> Iterator[tuple[int, bytes]]:
     """(row number, line) of every record that was read: a JSONL line as it stands in the file."""
-    there = _lines_of_files(loaded) if loaded.table.format == "jsonl" else {}
+    there = _lines_of_files(loaded)
     for number, value in loaded.table.records:
         line = there.get(number, b"").rstrip(b"\r\n")
         yield number, (line if _says(line, value) else _json(_typed(loaded, value))) + b"\n"
 
 
 def _lines_of_files(loaded: Loaded) -> dict[int, bytes]:
-    """Every line by its row number."""
+    """Every line of the JSONL files, unpacked and in UTF-8, by its row number."""
+    from backprop_tui.probe.data.read.files import blocks
+    from backprop_tui.probe.data.read.formats import examine
+    from backprop_tui.probe.data.read.json_files import lines
+
     table = loaded.table
     found: dict[int, bytes] = {}
     starts = [before for before, _ in table.starts] or [0]
-    for before, path in zip(starts, table.files or (table.path or "",), strict=False):
-        data = Path(path).read_bytes() if path else b""
-        if not data.startswith(PACKED):
-            lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-            found.update(enumerate(lines, before + 1))
+    paths = table.files or tuple(filter(None, [table.path]))
+    for before, path in zip(starts, paths, strict=False):
+        file = examine(Path(path), path)
+        if file.format == "jsonl":
+            found.update(enumerate(lines(blocks(file)), before + 1))
     return found
 
 
 def _says(line: bytes, value: Any) -> bool:
     """Whether the line holds this record; the file may have changed since it was read."""
+    from backprop_tui.probe.data.read.json_files import BAD_JSON, parse
+
     try:
-        return bool(line) and bool(json.loads(line) == value)
+        # Written out, as not-a-number is not even equal to itself.
+        return bool(line) and repr(parse(line)) == repr(value)
     except RecursionError:  # nested too deep to be compared
         return True
-    except ValueError:
+    except BAD_JSON:
         return False
 
 
 def _typed(loaded: Loaded, value: Any) -> Any:
-    """Where every cell is text, as in CSV, the label as JSON has it: true or false."""
-    from backprop_tui.probe.data.layouts.turns import Unusable
+    """Where every cell is text, as in CSV, its labels as JSON has them: true or false."""
+    from backprop_tui.probe.data.layouts.columns import TRUE_OR_FALSE, prepared
 
-    if not loaded.decision.text_cells or loaded.shape != "unpaired" or not isinstance(value, dict):
+    asked = loaded.decision.asked
+    if not loaded.decision.text_cells or asked.labels or not isinstance(value, dict):
         return value
-    column = (loaded.decision.asked.columns or {}).get("label", "label")
-    if loaded.decision.asked.labels or column not in value:
-        return value
-    with suppress(Unusable):
-        row = loaded.decision.row(0, value)
-        return {**value, column: getattr(row, "label", value[column])}
-    return value
+    columns = asked.columns or {}
+    read = prepared(value, columns, None, text_cells=True)
+    told = {columns.get(name, name): read[name] for name in TRUE_OR_FALSE if name in read}
+    return {**value, **{name: label for name, label in told.items() if isinstance(label, bool)}}
 
 
 def _json(value: Any) -> bytes:
@@ -125,9 +128,11 @@ def write_new(files: Mapping[Path, Iterator[bytes] | Sequence[bytes]]) -> None:
         for path, written in temporary.items():
             os.link(written, path)  # unlike a rename, it never replaces a file
             made.append(path)
-    except OSError as error:
+    except BaseException as error:
         for one in made:
             one.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         if isinstance(error, FileExistsError):
             refuse_existing([path])
         raise InputError(

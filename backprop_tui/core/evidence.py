@@ -165,10 +165,12 @@ def _too_little(data: DataFacts) -> str:
             f"{count(lost)} of {plural(data.rows, 'row')} cannot be trained (most often: "
             f"{reason}, {count(n)}): the columns may be read wrongly."
         )
-    if data.kept < FEWEST_ROWS:
+    different = data.kept - data.duplicate_rows
+    if different < FEWEST_ROWS:
+        of = f" among {count(data.kept)}" if data.duplicate_rows else ""
         return (
-            f"{plural(data.kept, 'row')} can be learned by heart and teach nothing: "
-            "a few hundred are a common floor."
+            f"{plural(different, 'different row' if of else 'row')}{of} can be learned by heart "
+            "and teach nothing: a few hundred are a common floor."
         )
     return ""
 

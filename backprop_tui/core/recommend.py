@@ -51,7 +51,8 @@ def recommend(facts: Facts, headroom: float | None = None) -> Recommendation:
     if data is None:
         return Recommendation(None, (Reason("No data has been chosen yet."),))
     if data.kept == 0 or data.shape == "other":
-        return Recommendation(None, (evidence.nothing_to_train(data),))
+        wait = "" if data.shape == "other" else evidence.wait(data)
+        return Recommendation(None, (evidence.nothing_to_train(data),), wait=wait)
     if data.shape == "sft":
         found = _sft(data)
     elif data.shape == "unpaired":

@@ -213,3 +213,30 @@ def test_text_wraps_at_spaces_and_wide_signs_count_twice() -> None:
     assert clipped("字" * 10, 20) == "字" * 10
     assert clipped("字" * 10, 19) == "字" * 9 + "…"
     assert clipped("abcdef", 5) == "abcd…"
+
+
+SEQUENCE = "\x1b[31m\x07"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            {"prompt": f"q{i}{SEQUENCE}", "chosen": f"a{SEQUENCE}", "rejected": "b"}
+            for i in range(9)
+        ],
+        [{f"{SEQUENCE}q": "q", f"{SEQUENCE}answer_a": "a", f"{SEQUENCE}answer_b": "b"}] * 9,
+        [{"prompt": f"q{i}", "completion": "a", "label": f"{SEQUENCE}{i % 2}"} for i in range(9)],
+        [{"prompt": f"q{i}", "chosen": f"{{{{ {SEQUENCE} }}}}", "rejected": "b"} for i in range(9)],
+        [{"prompt": "q", "chosen": f"a{SEQUENCE}", "rejected": "b"}] * 9,
+    ],
+    ids=["text", "column", "label", "placeholder", "copies"],
+)
+def test_what_a_file_says_is_no_command_to_the_terminal(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    shown = CliRunner().invoke(app, ["data", str(write(tmp_path / "a.jsonl", rows))], color=True)
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.output
+    assert "\x07" not in shown.output
+    assert "␛[31m" in shown.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -244,3 +245,63 @@ def test_the_bundled_examples_can_be_split(tmp_path: Path, monkeypatch: pytest.M
     said = run("pocket")
     assert "360 rows" in said
     assert len(lines_of(tmp_path / "pocket.heldout.jsonl")) == 40
+
+
+@pytest.mark.parametrize("named", ["folder", "folder/*.jsonl"])
+def test_one_file_in_a_folder_keeps_its_lines(named: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    lines = [line(i) for i in range(20)]
+    write(tmp_path / "folder" / "a.jsonl", lines)
+    run(tmp_path / named, "-o", tmp_path / "out")
+    train, held = sides(tmp_path / "out.jsonl")
+    assert sorted(train + held) == sorted(lines)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_reads_as_another_number_stays_as_it_is(packed: bool, tmp_path: Path) -> None:
+    lines = [line(i, id=10**25 + i) for i in range(20)]  # read as a float
+    lines[3] = line(3, score=float("nan"))
+    path = write(tmp_path / "pairs.jsonl", lines)
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    run(path)
+    train, held = sides(path)
+    assert sorted(train + held) == sorted(lines)
+
+
+@pytest.mark.parametrize("column", ["label", "is_correct", "Feedback"])
+def test_the_labels_of_a_csv_are_labels_in_its_parts(column: str, tmp_path: Path) -> None:
+    marks = ["true" if i % 2 else "false" for i in range(20)]
+    rows = [f"p{i},a{i},{mark}" for i, mark in enumerate(marks)]
+    path = write(tmp_path / "votes.csv", [f"prompt,completion,{column}", *rows])
+    mapped = ["--column", f"label={column}"] if column == "Feedback" else []
+    run(path, *mapped)
+    columns = {"label": column} if mapped else None
+    part = load(DataSource(str(tmp_path / "votes.train.jsonl"), columns=columns))
+    assert part.shape == "unpaired"
+    assert part.kept == 18
+
+
+@pytest.mark.parametrize("output", ["", ".", "/", ".."])
+def test_a_prefix_that_names_no_file_is_refused(output: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", [line(i) for i in range(4)])
+    assert refused(path, "--output", output).code == "CONFIG_INVALID_SETTING"
+
+
+def test_an_interrupt_between_the_files_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+    made: list[Path] = []
+
+    def interrupted(source: str, target: Path) -> None:
+        if made:
+            raise KeyboardInterrupt
+        made.append(target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        split_files.write_new({tmp_path / "a": [b"1\n"], tmp_path / "b": [b"2\n"]})
+    assert made == [tmp_path / "a"]
+    assert list(tmp_path.iterdir()) == []

@@ -271,7 +271,7 @@ def test_few_rows_make_any_choice_less_sure() -> None:
 
 def test_nothing_to_recommend_has_no_confidence() -> None:
     found = advise(replace(PAIRS, kept=0))
-    assert (found.method, found.confidence, found.wait) == (None, "", "")
+    assert (found.method, found.confidence) == (None, "")
 
 
 # Noise
@@ -329,6 +329,17 @@ def test_under_ten_rows_training_should_wait(data: DataFacts) -> None:
     assert found.method is not None  # the user may go on knowingly
     assert found.wait.startswith("Do not train yet, because 9 rows can be learned by heart")
     assert advise(replace(data, kept=10, rows=10)).wait == ""
+
+
+def test_a_few_rows_over_and_over_should_wait() -> None:
+    found = advise(replace(PAIRS, kept=500, rows=500, duplicate_rows=491))
+    assert "because 9 different rows among 500 can be learned by heart" in found.wait
+    assert advise(replace(PAIRS, kept=500, rows=500, duplicate_rows=490)).wait == ""
+
+
+def test_a_set_of_which_nothing_is_left_should_wait() -> None:
+    lost = replace(PAIRS, kept=0, rows=50, dropped={"identical sides": 50})
+    assert advise(lost).wait.startswith("Do not train yet, because 50 of 50 rows cannot be trained")
 
 
 def test_when_most_rows_are_lost_training_should_wait() -> None:

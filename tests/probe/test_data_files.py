@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from backprop_tui.core.errors import InputError
-from backprop_tui.core.rows import UNPARSEABLE, Pair
+from backprop_tui.core.rows import NOT_TEXT, UNPARSEABLE, Pair
 from backprop_tui.probe.data import DataSource, Loaded, describe, load, probe_data
+from backprop_tui.probe.data.read import csv_files
 from backprop_tui.probe.data.read import files as files_module
 
 Write = Callable[..., str]
@@ -509,3 +510,73 @@ def test_configs_and_splits_by_the_real_library(repositories: Path) -> None:
     assert (split.code, split.message) == (
         "DATA_SPLIT", "owner/one: no split 'dev'; there are: train, test"
     )  # fmt: skip
+
+
+def test_a_file_of_broken_lines_among_others_is_counted(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write("set/a.jsonl", jsonl(1, 2, 3))
+    write("set/b.jsonl", "broken\n{broken}\n")
+    loaded = load(DataSource(str(tmp_path / "set")))
+    assert (loaded.total, loaded.kept, loaded.dropped) == (5, 3, {UNPARSEABLE: 2})
+    assert [one.place for one in loaded.dropped_rows] == ["b.jsonl 1", "b.jsonl 2"]
+
+
+def write_table(path: Path, **columns: Any) -> str:
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = {name: [row(i)[name] for i in range(5)] for name in row(0)}
+    pyarrow.parquet.write_table(pyarrow.table({**texts, **columns}), path)
+    return str(path)
+
+
+def test_a_parquet_cell_that_is_no_python_value_spoils_no_row(tmp_path: Path) -> None:
+    import pyarrow
+
+    far = pyarrow.array([2**62, 1, 2, 3, 4], pyarrow.timestamp("us"))  # after the year 9999
+    path = write_table(tmp_path / "a.parquet", at=far)
+    assert prompts(path) == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_a_parquet_text_that_is_no_utf8_costs_its_row_only(tmp_path: Path) -> None:
+    import pyarrow
+
+    starts = b"".join(i.to_bytes(4, "little") for i in range(6))
+    buffers = [None, pyarrow.py_buffer(starts), pyarrow.py_buffer(b"ab\xffde")]
+    path = write_table(
+        tmp_path / "a.parquet", prompt=pyarrow.Array.from_buffers(pyarrow.string(), 5, buffers)
+    )
+    assert prompts(path) == ["a", "b", "d", "e"]
+    assert load(DataSource(path)).dropped == {NOT_TEXT: 1}
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    cells = [pyarrow.array(["x", "y"])] * 4
+    names = ["prompt", "chosen", "rejected", "prompt"]
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_arrays(cells, names=names), tmp_path / "a.parquet"
+    )
+    assert "two columns are named 'prompt'" in refused(str(tmp_path / "a.parquet")).message
+
+
+def test_stray_quotes_cost_no_more_than_the_text_is_long(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each opens a quote that takes in all lines after it, so each made all be read again."""
+    lines = ['x","' if i % 20 == 0 else f"p{i},a{i}" for i in range(60_000)]
+    path = write("a.csv", "prompt,completion\n" + "\n".join(lines) + "\n")
+    read = 0
+    following = csv_files._Lines.__next__
+
+    def counted(lines: csv_files._Lines) -> str:
+        nonlocal read
+        read += 1
+        return following(lines)
+
+    monkeypatch.setattr(csv_files._Lines, "__next__", counted)
+    loaded = load(DataSource(path))
+    assert (loaded.kept, loaded.dropped) == (57_000, {UNPARSEABLE: 3_000})
+    assert read < 100 * len(lines)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from backprop_tui.core.facts import Offer
+from backprop_tui.probe.data.layouts import other
+from backprop_tui.probe.data.layouts.choose import decide
 from tests.probe.reading import HH, A, B, Q, oai, read, sharegpt, taken
 
 CHAT = sharegpt(("human", "q"), ("gpt", "good"))
@@ -272,3 +274,51 @@ def test_a_file_without_objects() -> None:
     found = read(["a", "b", 3])
     assert (found.shape, found.dropped) == ("other", {"not a JSON object": 3})
     assert "no JSON object" in found.how.advice
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("verdict", ("good", "bad")),
+        ("sentiment", ("Positive", "Negative")),
+        ("vote_of_user", ("thumbs up", "thumbs-down")),
+        ("helpful", (True, False)),
+        ("score", (True, False)),
+        ("reward", (0, 1)),
+    ],
+)
+def test_answers_that_something_judges_are_not_imitated_unasked(
+    column: str, values: tuple[Any, Any]
+) -> None:
+    found = read([{"prompt": "q", "completion": "good", column: value} for value in values])
+    assert found.shape == "other"
+    assert repr(column) in found.how.advice
+    assert found.how.offers[-1].changes == (("data.shape", "sft"),)
+
+
+@pytest.mark.parametrize("values", [("science", "art"), ("good", "good"), ("a long remark", "b")])
+def test_other_texts_beside_an_answer_judge_nothing(values: tuple[str, str]) -> None:
+    found = read([{"prompt": "q", "completion": "good", "topic": value} for value in values])
+    assert found.shape == "sft"
+
+
+@pytest.mark.parametrize("labels", [["science"] * 9, [f"topic {i}" for i in range(9)]])
+def test_labels_that_are_topics_can_be_passed_over(labels: list[str]) -> None:
+    records = [{"messages": CHAT, "label": label} for label in labels]
+    found = read(records)
+    assert found.dropped == {"label unusable": 9}
+    assert found.how.offers[-1].changes == (("data.shape", "sft"),)
+    assert read(records, **taken(found.how.offers[-1])).parts == [((*Q, *A),)] * 9
+
+
+def test_columns_of_objects_are_looked_into_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def counted(records: Any, *more: Any) -> Any:
+        looked_at.append(len(records))
+        return decide(records, *more)
+
+    monkeypatch.setattr(other, "decide", counted)
+    assert read([{f"c{i}": {"a": 1} for i in range(50)}] * 1000).shape == "other"
+    assert len(looked_at) == 50
+    assert max(looked_at) <= other.FEW

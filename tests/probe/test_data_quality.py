@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backprop_tui.core.quality import Finding, Quality
 from backprop_tui.core.rows import Chat, Labelled, Message, Pair, Row
+from backprop_tui.probe.data.quality import near as near_module
 from backprop_tui.probe.data.quality import report
 from backprop_tui.probe.data.quality.answers import placeholder, refuses
 from backprop_tui.probe.data.quality.near import (
@@ -522,3 +523,21 @@ def test_no_rows_raise_and_no_count_exceeds_what_was_looked_at(rows: list[Row]) 
         assert 0 <= found.count <= found.of
         assert len(found.examples) <= 3
         assert found.text.endswith(".")
+
+
+def test_near_copies_of_long_texts_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = " ".join(f"w{i}" for i in range(3000))
+    made: list[int] = []
+
+    def counted(text: str) -> set[str]:
+        made.append(len(text))
+        return shingles(text)
+
+    monkeypatch.setattr(near_module, "shingles", counted)
+    found = report([pair(i, f"hello {i}", f"{long} yes {i}", f"{long} no {i}") for i in range(300)])
+    copies = found.find("data-near-duplicates")
+    assert copies is not None
+    assert copies.count == 300
+    assert f"the first {near_module.LOOKED_AT:,} characters" in copies.text
+    assert max(made) <= near_module.LOOKED_AT
+    assert len(made) < 4 * 300 + 2 * 300  # rows and prompts for the index, and for candidates

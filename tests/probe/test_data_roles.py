@@ -176,7 +176,9 @@ PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
         ({"meta": {"chosen_rating": 2, "rejected_rating": 1}}, (2.0, 1.0)),
         ({"metadata": "x", "meta": None}, None),
         ({"score_chosen": 9}, None),
-        ({"score_chosen": "9", "score_rejected": 8}, None),
+        ({"score_chosen": "9", "score_rejected": " 8.5"}, (9.0, 8.5)),  # as in CSV
+        ({"score_chosen": "nine", "score_rejected": 8}, None),
+        ({"score_chosen": "nan", "score_rejected": 8}, None),
         ({"score_chosen": True, "score_rejected": False}, None),
         ({"score_chosen": float("nan"), "score_rejected": 8}, None),
         ({"score_chosen": 10**400, "score_rejected": 8}, None),
@@ -186,3 +188,18 @@ def test_scores_of_a_pair(more: dict[str, Any], scores: tuple[float, float] | No
     (row,) = read([PAIR | more]).rows
     assert isinstance(row, Pair)
     assert (parts(row), row.scores) == ((Q, A, B), scores)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "z", "chosen": oai(("user", "q"), ("assistant", "good")),
+         "rejected": oai(("user", "q"), ("assistant", "bad"))},
+        {"prompt": "z", "completion": oai(("user", "q"), ("assistant", "good"))},
+        {"prompt": "z", "completion": oai(("user", "q"), ("assistant", "good")), "label": True},
+    ],
+    ids=["paired", "sft", "unpaired"],
+)  # fmt: skip
+def test_an_answer_to_another_question_is_not_put_behind_the_prompt(record: dict[str, Any]) -> None:
+    assert read([record]).dropped == {"sides answer different prompts": 1}
+    assert len(read([record | {"prompt": " q\n"}]).rows) == 1

@@ -36,6 +36,7 @@ from backprop_tui.probe.data.large.jobs import Setup
 from backprop_tui.probe.data.large.plain import PROOFS
 from backprop_tui.probe.data.large.ranges import lines_in
 from backprop_tui.probe.data.layouts.shapes import LAYOUTS
+from backprop_tui.probe.data.read import files, readers
 from backprop_tui.probe.data.read.found import look_up
 
 Write = Callable[..., str]
@@ -458,3 +459,40 @@ def test_a_large_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.kept == pytest.approx(whole.kept, rel=0.02)
     with pytest.raises(ScanStopped):
         scan(source, stop=lambda: True)
+
+
+SHORT = [{"prompt": f"p{i % 97}", "chosen": f"a{i % 89}", "rejected": "b"} for i in range(60_000)]
+
+
+def short_csv() -> bytes:
+    lines = [",".join(row.values()) for row in SHORT]
+    return "\n".join(["prompt,chosen,rejected", *lines]).encode()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "wrapped.json", "a.jsonl.gz"])
+def test_many_short_rows_in_a_block_are_estimated_well(
+    name: str, all_large: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "HEAD_ROWS", 100)
+    monkeypatch.setattr(files, "BLOCK", 64 << 10)
+    written = {
+        "a.csv": short_csv(),
+        "a.json": json.dumps(SHORT).encode(),
+        "wrapped.json": json.dumps({"data": SHORT}).encode(),
+        "a.jsonl.gz": gzip.compress("\n".join(map(json.dumps, SHORT)).encode()),
+    }
+    (tmp_path / name).write_bytes(written[name])
+    seen = glance(DataSource(str(tmp_path / name)))
+    assert not seen.exact
+    assert seen.total == pytest.approx(len(SHORT), rel=0.1)
+
+
+def test_a_large_object_that_cannot_be_held_is_refused(
+    all_large: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"data": SHORT}))
+    monkeypatch.setattr(readers, "free_memory", lambda: 1000)
+    for read in (glance, scan):
+        with pytest.raises(InputError) as caught:
+            read(DataSource(str(tmp_path / "a.json")))
+        assert caught.value.code == "DATA_TOO_LARGE"

@@ -12,7 +12,7 @@ from backprop_tui.core.facts import Shape
 from backprop_tui.core.printable import printable
 from backprop_tui.core.rows import Labelled, Row, text_of
 
-from .clean import Loaded, as_text, sample
+from .clean import Loaded, as_text, built, sample
 from .layouts.decision import Asked, Decision, decision
 from .layouts.turns import Unusable
 from .sample import fields
@@ -76,7 +76,7 @@ def raw(loaded: Loaded) -> tuple[tuple[int, dict[str, str]], ...]:
 
 def _read(how: Decision, number: int, value: Any) -> Row | str:
     try:
-        return how.row(number, value)
+        return built(how, number, value)
     except Unusable as why:
         return why.reason
 

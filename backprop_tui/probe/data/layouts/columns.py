@@ -19,6 +19,7 @@ VERDICTS = (
 
 _WORDS = {"true": True, "false": False}
 _READ_TEXT = (("label", TEXT_LABELS), *((name, _WORDS) for name in ("winner", *VERDICTS)))
+TRUE_OR_FALSE = tuple(name for name, _ in _READ_TEXT)
 
 _MISSING = object()
 

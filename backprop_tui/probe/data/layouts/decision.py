@@ -17,7 +17,7 @@ from .columns import leads_somewhere, prepared
 from .judged import judged, rating_offers, unusable_labels
 from .layout import Layout
 from .offers import Look, is_writable, listed
-from .other import forced_in_vain, looks_like, lost_prompt
+from .other import looks_like, lost_prompt
 from .shapes import COLUMNS, LAYOUTS, SHARED_START
 from .turns import Unusable
 
@@ -93,11 +93,11 @@ def decision(
     if layout is None:
         look = looks_like(sampled) if sampled else Look(NO_OBJECT)
         if asked.shape in ("sft", "paired", "unpaired"):
-            advice = forced_in_vain(asked.shape, columns)
+            advice = _forced_in_vain(asked.shape, columns)
             layout = next(
                 entry for entry in LAYOUTS if entry.shape == asked.shape and not entry.mapped
             )
-    elif layout.shape == "unpaired" and not asked.labels:
+    elif layout.shape == "unpaired" and not layout.every and not asked.labels:
         look = unusable_labels(sampled)
     elif asked.shape is None and (look := _more_than_it_seems(layout, sampled)):
         layout = None
@@ -116,6 +116,19 @@ def decision(
 
 MOST_NAMED = 40  # columns that an error lists; some files have a hundred thousand
 NO_OBJECT = "It holds no JSON object, so it has no columns."
+
+
+def _forced_in_vain(shape: str, names: tuple[str, ...]) -> str:
+    """No row has the columns of the shape the user asked for."""
+    needs = {
+        "sft": "messages, conversations, instruction and output, or prompt and completion",
+        "paired": "chosen and rejected, and a prompt",
+        "unpaired": "prompt, completion and label",
+    }
+    return (
+        f"The shape {shape} was asked for, but no row has its columns ({needs[shape]}). "
+        f"There are: {listed(names)}."
+    )
 
 
 def _more_than_it_seems(layout: Layout, sampled: Sequence[Record]) -> Look | None:

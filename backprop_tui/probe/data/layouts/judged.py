@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,17 @@ from .columns import TEXT_LABELS, VERDICTS, label_text
 from .offers import Look, filled, listed, offer, often
 
 # Names that may judge, but do not say which value is good. Besides these, any that ends in "label".
-UNSURE = ("thumbs_down", "feedback", "preferred", "good", "bad", "is_bad", "vote", "disliked")
+UNSURE = (
+    "thumbs_down", "feedback", "preferred", "good", "bad", "is_bad", "vote", "disliked", "helpful",
+    "is_helpful", "upvoted", "downvoted", "passed", "verdict",
+)  # fmt: skip
+# What people write of an answer: a column of such texts only judges, whatever its name is.
+VERDICT_WORDS = {
+    "good", "bad", "neutral", "correct", "incorrect", "right", "wrong", "positive", "negative",
+    "accept", "reject", "accepted", "rejected", "like", "dislike", "liked", "disliked", "upvote",
+    "downvote", "thumbs_up", "thumbs_down", "helpful", "unhelpful", "safe", "unsafe", "pass",
+    "fail", "passed", "failed", "desirable", "undesirable",
+}  # fmt: skip
 RATINGS = ("score", "rating", "stars", "quality", "helpfulness", "overall_score", "reward")
 OTHER_SIDE = ("reject", "worse", "dispreferred", "non_preferred")
 MOST = 6  # different values that are offered one by one
@@ -42,8 +53,14 @@ def _verdict(records: Sequence[Record], layout: str) -> Look | None:
 
 def _judges(records: Sequence[Record], name: str) -> bool:
     values = filled(records, name)
-    known = name.lower() in (*VERDICTS, *UNSURE) and all(map(_is_binary, values))
-    return bool(values) and (known or name.lower().endswith("label"))
+    known = name.lower() in (*VERDICTS, *UNSURE, *RATINGS) and all(map(_is_binary, values))
+    return bool(values) and (known or name.lower().endswith("label") or _are_verdicts(values))
+
+
+def _are_verdicts(values: Sequence[Any]) -> bool:
+    """At least two different texts, and each of them judges."""
+    texts = set(map(label_text, values)) if all(isinstance(v, str) for v in values) else set()
+    return len(texts) > 1 and {re.sub(r"[\s-]", "_", t.lower()) for t in texts} <= VERDICT_WORDS
 
 
 def label_offers(name: str, values: Sequence[Any]) -> list[Offer]:
@@ -93,15 +110,13 @@ def rating_offers(records: Sequence[Record]) -> tuple[Offer, ...]:
 
 
 def unusable_labels(records: Sequence[Record]) -> Look | None:
-    """Feedback of which no label can be read as one."""
+    """Feedback of which no label can be read as one; it may be a topic and judge nothing."""
     values = filled(records, "label")
-    offers = tuple(label_offers("label", values))
-    if not offers or any(map(is_label, values)):
+    if any(map(is_label, values)):
         return None
-    says = (
-        f"None of its labels is true, false, 0 or 1 (there are: {listed(_commonest(values), 3)})."
-    )
-    return Look(says, offers)
+    there = listed(_commonest(values), 3)
+    says = f"None of its labels is true, false, 0 or 1 (there are: {there})."
+    return Look(says, (*label_offers("label", values), offer(IMITATE, shape="sft")))
 
 
 def _other_side(records: Sequence[Record], layout: str) -> Look | None:

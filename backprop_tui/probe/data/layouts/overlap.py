@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from backprop_tui.core.rows import Message
+from backprop_tui.core.rows import DIFFERENT_PROMPTS, Message
 
-from .turns import SYSTEM
+from .turns import SYSTEM, USER, Unusable
 
 Turns = tuple[Message, ...]
 
@@ -20,16 +20,24 @@ def led_by_system(messages: Turns) -> bool:
 def after(prompt: Turns, answer: Turns) -> tuple[Turns, Turns]:
     """(prompt, answer) where an answer that repeats the prompt loses it.
 
-    A system turn that only the answer opens with becomes part of the prompt.
+    A system turn that only the answer opens with becomes part of the prompt. Where both ask,
+    and not the same, nothing says which question the answer is to: Unusable.
     """
     asked = prompt[1:] if led_by_system(prompt) else prompt
     system = answer[:1] if led_by_system(answer) else ()
     rest = answer[len(system) :]
-    if asked and _contents(rest[: len(asked)]) == _contents(asked):
+    if asked and same(rest[: len(asked)], asked):
         rest = rest[len(asked) :]
+    elif asked and rest and asked[-1].role == rest[0].role == USER:
+        raise Unusable(DIFFERENT_PROMPTS)
     elif not system or not asked:
         return prompt, answer
     return (prompt if led_by_system(prompt) else system + prompt), rest
+
+
+def same(first: Turns, second: Turns) -> bool:
+    """Whether the turns say the same, but for space around them."""
+    return _contents(first) == _contents(second)
 
 
 def _contents(messages: Turns) -> list[tuple[str, str]]:

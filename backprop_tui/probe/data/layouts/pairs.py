@@ -15,7 +15,7 @@ from backprop_tui.core.rows import (
 )
 
 from .cells import Record, cell, check_answer, check_filled, instruction, number_of, opening
-from .overlap import Turns, after, shared_text, shared_turns
+from .overlap import Turns, after, same, shared_text, shared_turns
 from .turns import ASSISTANT, SYSTEM, USER, Unusable, prompt_turns, transcript, turns
 
 # Columns with the scores of both sides, in the file or in one of its META columns.
@@ -83,7 +83,7 @@ def _pair(number: int, record: Record, prompt: Turns) -> Pair:
     if not text_of(chosen).strip() or not text_of(rejected).strip():
         raise Unusable(EMPTY)
     shared = shared_turns(chosen, rejected)
-    if shared and shared[-len(prompt) :] == prompt:
+    if shared and prompt and same(shared[-len(prompt) :], prompt):
         # Full conversations of which the prompt column repeats only the last turns.
         prompt, chosen, rejected = shared, chosen[len(shared) :], rejected[len(shared) :]
     else:
@@ -136,6 +136,16 @@ def _scores(record: Record) -> tuple[float, float] | None:
 def _scores_in(record: Record) -> tuple[float, float] | None:
     for chosen, rejected in SCORES:
         if chosen in record and rejected in record:
-            better, worse = number_of(record[chosen]), number_of(record[rejected])
+            better, worse = _score(record[chosen]), _score(record[rejected])
             return None if better is None or worse is None else (better, worse)
     return None
+
+
+def _score(value: object) -> float | None:
+    """A number, also as text: a CSV holds no other."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return number_of(value)

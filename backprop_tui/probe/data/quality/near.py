@@ -16,6 +16,7 @@ from itertools import islice
 THRESHOLD = 0.8  # shared word triples over all word triples (Jaccard)
 SOURCE = "Lee et al., arXiv:2107.06499"
 SHINGLE = 3  # words in a row
+LOOKED_AT = 4_000  # characters of each text: whole books would take minutes
 
 _PERMUTATIONS = 128
 _BANDS = 32  # 4 values each: a pair at the threshold is missed once in ten million
@@ -55,12 +56,13 @@ def near_copies(texts: Sequence[str], parts: Sequence[str], seed: int) -> dict[i
 
     parts: a part of each text that must be nearly the same by itself too.
     """
-    return _find(texts, texts, seed, parts)
+    looked_at = _starts(texts)
+    return _find(looked_at, looked_at, seed, _starts(parts))
 
 
 def near_copies_in(texts: Sequence[str], among: Sequence[str], seed: int) -> dict[int, Alike]:
     """Each of `texts` that has a near copy in `among`, and which that is."""
-    return _find(texts, among, seed)
+    return _find(_starts(texts), _starts(among), seed)
 
 
 def _find(
@@ -101,3 +103,7 @@ def _find(
 def _triples(texts: Sequence[str]) -> Callable[[int], set[str]]:
     """The shingles of a text by its place, made once."""
     return cache(lambda i: shingles(texts[i]))
+
+
+def _starts(texts: Sequence[str]) -> list[str]:
+    return [text[:LOOKED_AT] for text in texts]

@@ -11,7 +11,7 @@ from backprop_tui.core.split import split
 from backprop_tui.core.text import count, percent, plural
 
 from ..clean import sample
-from .near import SHINGLE, SOURCE, THRESHOLD, near_copies, near_copies_in
+from .near import LOOKED_AT, SHINGLE, SOURCE, THRESHOLD, near_copies, near_copies_in
 from .parts import answers, asked, excerpt, finding, prompt_text
 
 COMPARED = 2_000  # prompts of each side whose near copies are sought
@@ -65,6 +65,8 @@ def near_duplicates(rows: Sequence[Row], seed: int) -> list[Finding]:
     copies = near_copies(texts, [answers(row) for row in unlike], seed)
     if not copies:
         return []
+    long = any(len(texts[i]) > LOOKED_AT for i in copies)
+    cut = f" Of longer rows the first {count(LOOKED_AT)} characters are compared." if long else ""
     return [
         finding(
             code="data-near-duplicates",
@@ -73,7 +75,7 @@ def near_duplicates(rows: Sequence[Row], seed: int) -> list[Finding]:
             text=(
                 f"{plural(len(copies), 'row is', 'rows are')} nearly the same as another "
                 f"({percent(len(copies) / len(rows))} of {plural(len(rows), 'row')} compared): "
-                f"{percent(THRESHOLD)} or more of their word triples are shared."
+                f"{percent(THRESHOLD)} or more of their word triples are shared.{cut}"
             ),
             examples=(
                 f"row {unlike[i].number}, {percent(copy.similarity)} like row "
@@ -133,7 +135,7 @@ def _near_leaks(train: Sequence[Row], held: Sequence[Row], seed: int) -> list[Fi
                 f"{lessons[copy.other][0].number}: {excerpt(asked(tests[i][0]))}"
                 for i, copy in copies.items()
             ),
-            do="Remove near copies, or measure on a held-out file of other prompts.",
+            do="Remove near copies.",
             source=f"{SOURCE}; {SHINGLE} words in a row, Jaccard {THRESHOLD:g}",
         )
     ]

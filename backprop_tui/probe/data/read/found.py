@@ -44,7 +44,9 @@ class Found:
         return tuple(file.name for file in self.files) if len(self.files) > 1 else ()
 
     def paths(self) -> tuple[str, ...]:
-        return tuple(str(file.path.resolve()) for file in self.files) if self.names() else ()
+        """All files; () for the one that the user named."""
+        paths = tuple(str(file.path.resolve()) for file in self.files)
+        return () if paths == (self.path,) else paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,8 +33,8 @@ class Table:
     records: (number, value). The number counts from 1 and is the line, for JSONL; with several
     files it goes on from one file to the next, so it is unique. starts: where each file's
     numbers begin, and its name; empty where there is one file.
-    files, size: all files, resolved, and their bytes on disk; left_out: files of other splits
-    that stand beside them and are not read.
+    files, size: all files, resolved, and their bytes on disk; no files where `path` is the one.
+    left_out: files of other splits that stand beside them and are not read.
     """
 
     name: str
