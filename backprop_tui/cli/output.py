@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from backprop_tui.core.errors import BackpropError, ConfigError
+from backprop_tui.core.printable import printable
 from backprop_tui.core.rules import Advice
 
 JSON_HELP = "Print JSON instead of text."
@@ -17,18 +18,18 @@ JSON_HELP = "Print JSON instead of text."
 
 def show_error(error: BackpropError) -> None:
     """The error on stderr: each problem with its key, what is allowed and its source."""
-    typer.echo(f"error: {error.message}", err=True)
+    typer.echo(printable(f"error: {error.message}"), err=True)
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            typer.echo(f"  {problem.message}  [{problem.code}]", err=True)
+            typer.echo(printable(f"  {problem.message}  [{problem.code}]"), err=True)
             if problem.fix:
-                typer.echo(f"    {problem.fix}", err=True)
+                typer.echo(printable(f"    {problem.fix}"), err=True)
             if problem.source:
                 typer.echo(f"    source: {problem.source}", err=True)
     elif error.code != "ERROR":
         typer.echo(f"  [{error.code}]", err=True)
     if error.hint:
-        typer.echo(f"  {error.hint}", err=True)
+        typer.echo(printable(f"  {error.hint}"), err=True)
 
 
 def show_advice(advice: Iterable[Advice], *, err: bool = False) -> None:

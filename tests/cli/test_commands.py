@@ -361,6 +361,13 @@ def test_init_takes_the_options_that_data_offers(tmp_path: Path) -> None:
     assert written["data"]["labels"] == {"fine": True, "poor": False}
 
 
+def test_an_error_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    done = backprop("data", str(tmp_path / "x\x1b[31mred.jsonl"))
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+    assert "red.jsonl" in done.stderr
+
+
 def test_what_is_too_little_is_said_by_check_too(tmp_path: Path) -> None:
     path = run_file(tmp_path / "run.toml", "orpo", data__path=str(pairs(tmp_path / "p.jsonl", 5)))
     code, judged = check(path)
