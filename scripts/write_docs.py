@@ -29,10 +29,10 @@ REMAKE = "python scripts/write_docs.py"
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 EXAMPLES: dict[MethodName, dict[str, Any]] = {
     "sft": {"data": {"path": "chats.jsonl"}},
-    "orpo": {"data": {"path": "pairs.jsonl"}},
-    "simpo": {"data": {"path": "pairs.jsonl"}, "training": {"learning_rate": 5e-6}},
+    "simpo": {"training": {"learning_rate": 5e-6}},
     "kto": {"data": {"path": "marks.jsonl"}},
 }
+PAIRS: dict[str, Any] = {"data": {"path": "pairs.jsonl"}}
 # KTO paper's band: good rows, bad rows, the weights asked for.
 BALANCES = [(60, 50, 1, 1), (48, 16, 1, 1), (90, 10, 1, 1), (10, 90, 1, 1), (1000, 1, 1, 1)]
 
@@ -202,7 +202,8 @@ def example(method: MethodName) -> str:
         "output": f"runs/{method}-first",
         "model": {"id": "Qwen/Qwen2.5-1.5B-Instruct"},
         "lora": {},
-        **EXAMPLES[method],
+        **PAIRS,
+        **EXAMPLES.get(method, {}),
     }
     return runfile_io.to_toml(runfile_io.parse(plan))
 
@@ -210,8 +211,8 @@ def example(method: MethodName) -> str:
 # --- docs/methods.md: the tables between its markers
 
 
-def methods_table() -> str:
-    """What each method is."""
+def methods_table(*, other: bool = False) -> str:
+    """What each method is: the recommended ones, or the other objectives."""
     return table(
         (
             "method",
@@ -233,8 +234,14 @@ def methods_table() -> str:
                 method.source or "–",
             )
             for method in METHODS.values()
+            if method.other == other
         ],
     )
+
+
+def others_table() -> str:
+    """The other objectives."""
+    return methods_table(other=True)
 
 
 def knobs_table() -> str:
@@ -256,8 +263,9 @@ def knobs_table() -> str:
 
 
 def rates_table() -> str:
-    """The rate ladder, one row for each range of training rows."""
-    bounds = sorted({bound for ladder in rates.RATE_LADDER.values() for bound, _ in ladder})
+    """The rate ladders of the recommended methods, one row for each range of training rows."""
+    names = [name for name, method in METHODS.items() if not method.other]
+    bounds = sorted({bound for name in names for bound, _ in METHODS[name].rates})
     rows = []
     low = 0
     for bound in bounds:
@@ -267,10 +275,29 @@ def rates_table() -> str:
             words = f"{count(low)} and more"
         else:
             words = f"{count(low)} to {count(int(bound) - 1)}"
-        found = [rates.learning_rate(name, None, low, clamp=True).value for name in METHODS]
+        found = [rates.learning_rate(name, None, low, clamp=True).value for name in names]
         rows.append([words, *(rate(value) for value in found)])
         low = int(bound) if bound != float("inf") else low
-    return table(("rows kept for training", *METHODS), rows)
+    return table(("rows kept for training", *names), rows)
+
+
+def other_rates_table() -> str:
+    """The rates of the other objectives, however many rows there are."""
+    return table(
+        ("method", "an adapter", "from", "full fine-tuning"),
+        [
+            (
+                f"`{name}`",
+                rate(rates.learning_rate(name, None, 1, clamp=True).value),
+                method.rates_source,
+                "refused: it needs the frozen base"
+                if method.reference
+                else rate(rates.learning_rate(name, None, 1, clamp=True, lora=False).value),
+            )
+            for name, method in METHODS.items()
+            if method.other
+        ],
+    )
 
 
 def guards_table() -> str:
@@ -315,7 +342,7 @@ def presets_table() -> str:
                 preset.name,
                 ", ".join(f"{name} {value:g}" for name, value in preset.knobs),
                 f"{knobs['gamma'] / knobs['beta']:g}" if "gamma" in knobs else "–",
-                rate(preset.learning_rate),
+                rate(preset.learning_rate) if preset.learning_rate else "–",
                 preset.source,
             )
             for method in METHODS.values()
@@ -355,8 +382,10 @@ def columns_list() -> str:
 Tables = dict[str, Callable[[], str]]
 METHODS_TABLES: Tables = {
     "methods": methods_table,
+    "others": others_table,
     "knobs": knobs_table,
     "rates": rates_table,
+    "other-rates": other_rates_table,
     "guards": guards_table,
     "balance": balance_table,
     "presets": presets_table,

@@ -60,14 +60,14 @@ def run_training(run: RunFile, control: Control | None = None, **options: Any) -
     return DoneRun(run, events, ending, Path(run.output))
 
 
+DONE = ("sft", "orpo", "simpo", "kto")
+
+
 @pytest.fixture(scope="session")
 def done_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DoneRun]:
-    """One finished run of each method."""
+    """One finished run of each method the wizard recommends."""
     folder = tmp_path_factory.mktemp("runs")
-    return {
-        method: run_training(pocket_run(method, folder / method))
-        for method in ("sft", "orpo", "simpo", "kto")
-    }
+    return {method: run_training(pocket_run(method, folder / method)) for method in DONE}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

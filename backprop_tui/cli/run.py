@@ -17,9 +17,11 @@ from backprop_tui.cli.output import show_table
 from backprop_tui.cli.plan import SET_HELP
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
-from backprop_tui.core.events import Event, Failed, History
+from backprop_tui.core.errors import BackpropError
+from backprop_tui.core.events import Event, Failed, Finished, History
 from backprop_tui.core.lines import line
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.train.distributed import Team
 
 DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,9 +38,14 @@ def run_command(
     trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help=TRUST_HELP),
 ) -> None:
     """Train a run file without a screen: plain lines, the same run."""
-    run, overrides = runfile_io.read(path, sets)
-    if output is not None:
-        run = runfile_io.change(run, {"output": output})
+    try:
+        run, overrides = runfile_io.read(path, sets)
+        if output is not None:
+            run = runfile_io.change(run, {"output": output})
+    except BackpropError as error:
+        if not Team.here().main:  # the main process says it
+            raise typer.Exit(error.exit_code) from None
+        raise
     raise typer.Exit(
         headless(run, overrides=overrides, strict=strict, trust_remote_code=trust_remote_code)
     )
@@ -89,8 +96,9 @@ def headless(
 
     def emit(event: Event) -> None:
         history.add(event)
-        text = line(event)
-        if text is not None and not isinstance(event, Failed):
+        if isinstance(event, Failed):
+            show_failure(event)
+        elif (text := line(event)) is not None:
             printer(text)
 
     with _signals(control):
@@ -102,20 +110,23 @@ def headless(
             strict=strict,
             trust_remote_code=trust_remote_code,
         )
-    if isinstance(ending, Failed):
-        for sentence in ending.message.splitlines():
-            typer.echo(f"error: {sentence}  [{ending.code}]", err=True)
-        if ending.hint:
-            typer.echo(f"  {ending.hint}", err=True)
-        if ending.log:
-            typer.echo(f"  log: {ending.log}", err=True)
-        return ending.exit_code
-    if ending.path and printer.read:
+    # Of several processes the main one is told what happened.
+    if isinstance(history.ended, Finished) and ending.path and printer.read:
         from backprop_tui.core.summary import summary
 
         printer("")
         show_table(summary(history))
     return ending.exit_code
+
+
+def show_failure(event: Failed) -> None:
+    """What went wrong, on stderr."""
+    for sentence in event.message.splitlines():
+        typer.echo(f"error: {sentence}  [{event.code}]", err=True)
+    if event.hint:
+        typer.echo(f"  {event.hint}", err=True)
+    if event.log:
+        typer.echo(f"  log: {event.log}", err=True)
 
 
 class Printer:
@@ -144,11 +155,14 @@ def silence() -> None:
 def _signals(control: Control) -> Iterator[None]:
     """First ctrl+c, SIGTERM or a lost terminal: stop after this step and save. Second ctrl+c:
     quit now."""
+    main = Team.here().main
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if control.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
         control.stop()
+        if not main:
+            return
         with suppress(OSError):  # the terminal may be gone
             # os.write: print is not safe inside a signal handler.
             os.write(2, b"stopping after this step and saving; ctrl+c again quits at once\n")

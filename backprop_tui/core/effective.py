@@ -9,7 +9,7 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.rates import Balance, Rate, kto_balance, learning_rate
 from backprop_tui.core.runfile import RunFile
 
-KTO_SMALLEST_BATCH = 2
+KTO_SMALLEST_BATCH = 2  # of TRL: it takes the mismatched answers from the batch
 BF16_UP_TO = 1_000_000_000  # parameters; above this, "auto" precision quantises
 
 
@@ -50,9 +50,7 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
     if rows is None:
         rows = estimated_rows(run, facts)
     device = decide_device(run, facts)
-    batch = training.batch_size
-    if run.method == "kto":
-        batch = max(batch, KTO_SMALLEST_BATCH)
+    batch = max(training.batch_size, smallest_batch(run))
     steps = total_steps(run, rows.train, batch)
     balance = None
     if run.kto and rows.desirable and rows.undesirable:
@@ -62,7 +60,13 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
         else:
             ratio = weights[0] * rows.desirable / (weights[1] * rows.undesirable)
             balance = Balance(*weights, ratio=ratio, changed=False, capped=False)
-    chosen = learning_rate(run.method, training.learning_rate, rows.train, clamp=training.lr_clamp)
+    chosen = learning_rate(
+        run.method,
+        training.learning_rate,
+        rows.train,
+        clamp=training.lr_clamp,
+        lora=run.lora is not None,
+    )
     context = facts.model.context if facts.model else None
     return Effective(
         learning_rate=chosen.value,
@@ -83,6 +87,11 @@ def effective(run: RunFile, facts: Facts, rows: TrainRows | None = None) -> Effe
         max_length=min(run.data.max_length, context or run.data.max_length),
         balance=balance,
     )
+
+
+def smallest_batch(run: RunFile) -> int:
+    """Rows a batch must have. The lean engine takes kto's mismatched answers from all the data."""
+    return KTO_SMALLEST_BATCH if run.method == "kto" and run.engine == "trl" else 1
 
 
 def eval_cadence(steps: int, heldout: int, effective_batch: int) -> int:

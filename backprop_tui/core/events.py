@@ -45,7 +45,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One optimizer step. Rewards are the method's own (simpo: beta x mean log-prob per token)."""
+    """One optimizer step, its figures means over its rows; the same words for every method.
+
+    Rewards are the method's own (simpo: beta x mean log-prob per token). margin: chosen minus
+    rejected reward. accuracy: how often the chosen reward is the higher one, ties counting half
+    (kto: over all pairs of a good and a bad row). logp_*: mean log-probability per token of an
+    answer, averaged over answers; logp_*_sum: of a whole answer. None where the method has no
+    such figure or the step had no such row.
+    """
 
     t: float
     step: int
@@ -60,9 +67,14 @@ class Step:
     accuracy: float | None = None
     logp_chosen: float | None = None
     logp_rejected: float | None = None
-    kl: float | None = None
+    logp_chosen_sum: float | None = None
+    logp_rejected_sum: float | None = None
+    kl: float | None = None  # kto: its z0, the estimated distance from the reference
     tokens: int = 0  # cumulative, padding left out
+    rows: int = 0  # cumulative: pairs; kto: judged answers; sft: conversations
     tokens_per_second: float | None = None
+    rows_per_second: float | None = None
+    mfu: float | None = None  # 0..1: share of the card's peak; None: peak or model unknown
     memory: int | None = None  # bytes held by tensors (CUDA) or by the process (CPU)
     memory_reserved: int | None = None  # CUDA only
     memory_peak: int | None = None
@@ -70,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """The held-out rows, measured."""
+    """The held-out rows, measured; the figures are those of Step."""
 
     t: float
     step: int
@@ -82,6 +94,9 @@ class Evaluated:
     accuracy: float | None = None
     logp_chosen: float | None = None
     logp_rejected: float | None = None
+    logp_chosen_sum: float | None = None
+    logp_rejected_sum: float | None = None
+    kl: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

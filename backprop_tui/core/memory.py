@@ -1,7 +1,8 @@
 """How much memory a plan takes, by part: a rough closed form from the config alone.
 
-Within about a third of the truth for llama-like models; shown as "rough". The step it
-describes is the one TRL runs: padded pairs, full float32 logits for orpo and simpo.
+Within about a third of the truth for llama-like models; shown as "rough". Rows are as long as
+max_length, and no prompt is shared. TRL holds full float32 logits for orpo, simpo and cpo; the
+lean engine holds one number a token and hidden unit, and a tile of logits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from backprop_tui.core.effective import Effective, TrainRows, effective
 from backprop_tui.core.facts import Facts, ModelFacts
+from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile import RunFile
 
 # Bytes per frozen weight. nf4: half a byte, plus double-quantised scales of 0.127 bits
@@ -18,6 +20,7 @@ BYTES_PER_WEIGHT = {"nf4": 0.5 + 0.127 / 8, "int8": 1.0, "bf16": 2.0, "fp16": 2.
 OPTIMIZER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "paged_adamw_8bit": 2.0}  # per trained weight
 CUDA_CONTEXT = 600 * 2**20  # bytes, typical of recent drivers; measured at the start of a run
 TORCH_ON_CPU = 550 * 2**20  # bytes the libraries themselves take (measured)
+TILE = 32 * 2**20  # bytes of logits the lean engine looks at together
 PARTS = ("weights", "adapter", "optimizer", "activations", "loss", "overhead")
 
 
@@ -106,20 +109,29 @@ def _step_bytes(run: RunFile, model: ModelFacts, plan: Effective) -> tuple[float
     """Activations and loss of one batch, bytes, every row as long as max_length."""
     hidden, layers = model.hidden or 0, model.layers or 0
     inner = model.intermediate or 4 * hidden
-    sides = 2 if run.method in ("orpo", "simpo", "kto") else 1  # kto: the mismatched row
+    sides = 1 if run.method == "sft" else 2  # kto: the mismatched row
     tokens = plan.batch_size * sides * plan.max_length
+    if run.training.batch_tokens and _is_lean(run):
+        tokens = min(tokens, max(run.training.batch_tokens, sides * plan.max_length))
     width = 4 if plan.precision == "fp32" else 2
     # What one block keeps for backward: about ten hidden-wide and four inner-wide tensors.
     block = tokens * width * (10 * hidden + 4 * inner)
-    activations = block + layers * tokens * hidden * width
-    if not run.training.checkpointing:
-        activations = layers * block
+    recomputed = layers / run.training.checkpoint_every if run.training.checkpointing else 0
+    kept = layers - recomputed
+    # A recomputed layer keeps its input, and its tensors for as long as it is recomputed.
+    activations = kept * block + recomputed * tokens * hidden * width + (block if recomputed else 0)
     vocabulary = model.vocabulary or 0
-    if run.method in ("orpo", "simpo"):
-        loss = 2.5 * tokens * vocabulary * 4  # float32 logits, their softmax, half a gradient
-    else:
+    if _is_lean(run):
+        loss: float = tokens * hidden * 4 + TILE
+    elif METHODS[run.method].reference or run.method == "sft":
         loss = min(tokens, 4096) * vocabulary * 4 * 2  # TRL computes these in chunks
+    else:
+        loss = 2.5 * tokens * vocabulary * 4  # float32 logits, their softmax, half a gradient
     return activations, loss
+
+
+def _is_lean(run: RunFile) -> bool:
+    return run.engine == "lean" and run.method != "sft"
 
 
 def memory_at(run: RunFile, facts: Facts, rows: TrainRows, max_length: int) -> int | None:

@@ -1,69 +1,55 @@
 """METHODS: what each method needs and which numbers it starts from, with their sources.
 
-Adding a method is an entry here, a trainer in `train/trainers.py` and a test.
+Adding an objective is its loss in `train/engine/objectives.py`, an entry here and a test. Its
+table in the run file, its fields in the wizard and its rows in the docs follow from the entry.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from backprop_tui.core.facts import Shape
+from backprop_tui.core.method_entry import ANY, Knob, Method, MethodName, Preset
 
-MethodName = Literal["sft", "orpo", "simpo", "kto"]
+__all__ = ["METHODS", "Knob", "Method", "MethodName", "Preset", "methods_for"]
 
 ORPO_PAPER = "ORPO, arXiv:2403.07691"
 SIMPO_PAPER = "SimPO, arXiv:2405.14734"
 SIMPO_README = "SimPO repository, README (princeton-nlp/SimPO)"
 KTO_PAPER = "KTO, arXiv:2402.01306"
 HALOS = "KTO authors' code, HALOs (ContextualAI/HALOs)"
-LORA_PAPER = "LoRA, arXiv:2106.09685"
+DPO_PAPER = "DPO, arXiv:2305.18290"
+IPO_PAPER = "IPO, arXiv:2310.12036"
+CPO_PAPER = "CPO, arXiv:2401.08417"
+SLIC_PAPER = "SLiC-HF, arXiv:2305.10425"
+RRHF_PAPER = "RRHF, arXiv:2304.05302"
+RDPO_PAPER = "R-DPO, arXiv:2403.19159"
+SIMPO_GRID = f"search grid of {SIMPO_PAPER}"
 
-
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """A number of the objective itself. Every knob must be a finite number above 0."""
-
-    name: str
-    default: float
-    help: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Published settings for one model. learning_rate is for full fine-tuning."""
-
-    name: str
-    knobs: tuple[tuple[str, float], ...]
-    learning_rate: float
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One way to train.
-
-    shapes: data shapes it can train on, the natural one first.
-    reference: needs log-probabilities of the frozen base (adapter switched off).
-    loss_at_start: the loss of a policy that does not yet prefer either side, where it has a
-        fixed value; it depends on the knobs, so it is said in words.
-    """
-
-    name: MethodName
-    title: str
-    summary: str
-    shapes: tuple[Shape, ...]
-    reference: bool
-    knobs: tuple[Knob, ...]
-    source: str
-    loss_at_start: str
-    presets: tuple[Preset, ...] = ()
+LORA_RATE = 5e-6  # TRL's notes on preference tuning with LoRA
+FULL_RATE = 5e-7  # as dpo was published, full fine-tuning
+LORA_PRACTICE = "LoRA practice, TRL's notes"
 
 
 def _simpo_preset(name: str, beta: float, gamma: float, learning_rate: float) -> Preset:
     return Preset(name, (("beta", beta), ("gamma", gamma)), learning_rate, SIMPO_README)
 
+
+def _grid(knob: str, values: tuple[float, ...], *fixed: tuple[str, float]) -> tuple[Preset, ...]:
+    """The values one knob was searched over, for an ablation."""
+    return tuple(
+        Preset("SimPO's comparison", ((knob, value), *fixed), None, SIMPO_GRID) for value in values
+    )
+
+
+IMITATION = "Weight of the term that imitates the chosen answer (lambda in the paper)."
+# What the other objectives share; their rates are those of preference tuning with an adapter.
+OTHER: dict[str, Any] = {
+    "rates": ((ANY, LORA_RATE),),
+    "full_rate": FULL_RATE,
+    "rates_source": LORA_PRACTICE,
+    "other": True,
+}
 
 METHODS: dict[MethodName, Method] = {
     "sft": Method(
@@ -75,6 +61,7 @@ METHODS: dict[MethodName, Method] = {
         knobs=(),
         source="",
         loss_at_start="the model's own surprise at the answers",
+        rates=((1_000, 5e-4), (10_000, 2e-4), (ANY, 1e-4)),
     ),
     "orpo": Method(
         name="orpo",
@@ -92,6 +79,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=ORPO_PAPER,
         loss_at_start="the imitation loss plus beta x 0.69",
+        rates=((1_000, 2e-5), (10_000, 1e-5), (ANY, 5e-6)),
         presets=(
             Preset("ORPO paper", (("beta", 0.1),), 5e-6, ORPO_PAPER),
             Preset("ORPO on Capybara", (("beta", 0.05),), 5e-6, "ORPO repository (xfactlab/orpo)"),
@@ -114,6 +102,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=SIMPO_PAPER,
         loss_at_start="about 1.31 at gamma 1",
+        rates=((ANY, 1e-6),),
         presets=(
             _simpo_preset("Mistral-7B-Base-SFT", 2.0, 1.6, 3e-7),
             _simpo_preset("Mistral-7B-Instruct", 2.5, 0.25, 5e-7),
@@ -136,6 +125,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=KTO_PAPER,
         loss_at_start="near 0.5 at weights 1",
+        rates=((ANY, 1e-6),),
         presets=(
             Preset(
                 "KTO authors",
@@ -144,6 +134,90 @@ METHODS: dict[MethodName, Method] = {
                 HALOS,
             ),
         ),
+    ),
+    "dpo": Method(
+        name="dpo",
+        title="Direct preference optimisation",
+        summary="Widens the gap between the sides against the frozen base.",
+        shapes=("paired",),
+        reference=True,
+        knobs=(Knob("beta", 0.1, "How closely the model is held to the base.", DPO_PAPER),),
+        source=DPO_PAPER,
+        loss_at_start="0.69",
+        presets=_grid("beta", (0.01, 0.05, 0.1)),
+        **OTHER,
+    ),
+    "ipo": Method(
+        name="ipo",
+        title="Identity preference optimisation",
+        summary="Brings the gap, per token, to a set width: pairs it has learned stop pulling.",
+        shapes=("paired",),
+        reference=True,
+        knobs=(
+            Knob("tau", 0.1, "Pull toward the base: the gap aimed at is 1 / (2 tau).", IPO_PAPER),
+        ),
+        source=IPO_PAPER,
+        loss_at_start="1 / (2 tau) squared: 25 at tau 0.1",
+        presets=_grid("tau", (0.01, 0.1, 0.5, 1.0)),
+        **OTHER,
+    ),
+    "cpo": Method(
+        name="cpo",
+        title="Contrastive preference optimisation",
+        summary="Widens the gap between summed log-probabilities and imitates the chosen answer.",
+        shapes=("paired",),
+        reference=False,
+        knobs=(
+            Knob("beta", 0.1, "Scale of the reward, a summed log-probability.", CPO_PAPER),
+            Knob("imitation_weight", 1.0, IMITATION, CPO_PAPER),
+        ),
+        source=CPO_PAPER,
+        loss_at_start="the imitation loss plus the preference term, 0.69 for sides alike",
+        presets=_grid("beta", (0.01, 0.05, 0.1), ("imitation_weight", 1.0)),
+        **(OTHER | {"rates": ((ANY, 1e-4),), "rates_source": "its LoRA recipe"}),
+    ),
+    "slic": Method(
+        name="slic",
+        title="Sequence likelihood calibration",
+        summary="Asks the chosen answer to lead by a margin, and imitates it.",
+        shapes=("paired",),
+        reference=False,
+        knobs=(
+            Knob("delta", 1.0, "Lead asked of the summed log-probability.", SIMPO_GRID),
+            Knob("imitation_weight", 0.1, IMITATION, SIMPO_GRID),
+        ),
+        source=SLIC_PAPER,
+        loss_at_start="the imitation loss plus delta, for sides alike",
+        trl=False,
+        **OTHER,
+    ),
+    "rrhf": Method(
+        name="rrhf",
+        title="Rank responses from human feedback",
+        summary="Ranks by log-probability per token, and imitates the chosen answer.",
+        shapes=("paired",),
+        reference=False,
+        knobs=(Knob("imitation_weight", 1.0, IMITATION, RRHF_PAPER),),
+        source=RRHF_PAPER,
+        loss_at_start="the imitation loss, plus what the rejected answer leads by",
+        presets=_grid("imitation_weight", (0.1, 0.5, 1.0, 10.0)),
+        trl=False,
+        **OTHER,
+    ),
+    "rdpo": Method(
+        name="rdpo",
+        title="Length-regularised direct preference optimisation",
+        summary="dpo that learns less from pairs whose chosen answer is longer.",
+        shapes=("paired",),
+        reference=True,
+        knobs=(
+            Knob("beta", 0.1, "How closely the model is held to the base.", RDPO_PAPER),
+            Knob("alpha", 0.05, "How much of the choice one more token explains.", SIMPO_GRID),
+        ),
+        source=RDPO_PAPER,
+        loss_at_start="0.69 for sides equally long",
+        trl=False,
+        **OTHER,
     ),
 }
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backprop_tui.core.methods import MethodName
+from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.text import count, rate
-
-# Rows kept for training up to (not including) the bound -> rate. Source: methods.md
-# section 3 follows each method's published recipe, scaled down as the data grows.
-RATE_LADDER: dict[MethodName, tuple[tuple[float, float], ...]] = {
-    "sft": ((1_000, 5e-4), (10_000, 2e-4), (float("inf"), 1e-4)),
-    "orpo": ((1_000, 2e-5), (10_000, 1e-5), (float("inf"), 5e-6)),
-    "simpo": ((float("inf"), 1e-6),),
-    "kto": ((float("inf"), 1e-6),),
-}
 
 SIMPO_RATE_LIMIT = 1e-5  # at or above: clamped
 KTO_RATE_LIMIT = 5e-6  # strictly above: clamped
@@ -41,11 +32,19 @@ def is_over_limit(method: MethodName, asked: float) -> bool:
     return method == "kto" and asked > KTO_RATE_LIMIT
 
 
-def learning_rate(method: MethodName, asked: float | None, rows: int, *, clamp: bool) -> Rate:
-    """The rate to train with. rows: rows kept for training."""
+def learning_rate(
+    method: MethodName, asked: float | None, rows: int, *, clamp: bool, lora: bool = True
+) -> Rate:
+    """The rate to train with. rows: rows kept for training. lora: an adapter is trained."""
     if asked is None:
-        value = next(value for bound, value in RATE_LADDER[method] if rows < bound)
-        return Rate(value, None, False, f"auto: {rate(value)}, {method}, {count(rows)} rows")
+        entry = METHODS[method]
+        if not lora and entry.full_rate is not None:
+            value, source = entry.full_rate, "full fine-tuning"
+        else:
+            value = next(value for bound, value in entry.rates if rows < bound)
+            source = entry.rates_source
+        told = f"{method} ({source})" if source else method
+        return Rate(value, None, False, f"auto: {rate(value)}, {told}, {count(rows)} rows")
     if is_over_limit(method, asked) and clamp:
         return Rate(CLAMPED_RATE, asked, True, f"clamped from {rate(asked)} ({method})")
     return Rate(asked, asked, False, "given")

@@ -127,7 +127,10 @@ def _against_heldout(train: str, widens: bool, measured: Sequence[Evaluated], lo
 
 
 def _falling(history: History, train: str) -> str:
-    """The alarm of SimPO's authors: chosen falls by more than the margin grows."""
+    """The alarm of SimPO's authors: chosen falls by more than the margin grows.
+
+    Told by rewards, not log-probabilities: they are what the margin is made of, in its unit.
+    """
     before, after, found = _ends(history.steps, lambda step: step.reward_chosen)
     first, last, _ = _ends(history.steps, lambda step: step.margin)
     if found <= 2 * WINDOW or last <= first or before - after <= last - first:

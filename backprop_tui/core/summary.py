@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import PurePath
 
 from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
+from backprop_tui.core.pace import average
 from backprop_tui.core.reading import figure
 from backprop_tui.core.text import count, duration, parameters, percent, plural, size
 
@@ -88,21 +89,16 @@ def _cost(history: History) -> list[Fact]:
     if peak is not None:
         facts.append(("Peak memory", size(peak)))
     if isinstance(ended, Finished):
-        pace = f", {count(round(speed))} tokens/s" if (speed := _speed(history.steps)) else ""
-        facts.append(("Time", duration(ended.seconds) + pace))
+        method = history.started.method if history.started else ""
+        facts.append(
+            ("Time", ", ".join([duration(ended.seconds), *average(history.steps, method)]))
+        )
     elif ended is not None:
         facts.append(("Time", duration(ended.t)))
     if history.warnings:
         codes = ", ".join(dict.fromkeys(item.code for item in history.warnings))
         facts.append(("Warnings", codes))
     return facts
-
-
-def _speed(steps: Sequence[Step]) -> float | None:
-    """Tokens per second from the first step to the last."""
-    if len(steps) < 2 or steps[-1].t <= steps[0].t:
-        return None
-    return (steps[-1].tokens - steps[0].tokens) / (steps[-1].t - steps[0].t)
 
 
 def _kept(history: History) -> list[Fact]:

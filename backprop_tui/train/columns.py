@@ -1,7 +1,7 @@
-"""Pairs as the data set that TRL's paired trainers read, without their preparing it again.
+"""Pairs as the data sets that TRL's trainers read, without their preparing them again.
 
-Built from flat arrays: the same rows as Python lists take four times as long, and the trainers'
-three passes over them, which would change nothing, as long again.
+ORPO's and CPO's is built from flat arrays: the same rows as Python lists take four times as long,
+and the trainers' three passes over them, which would change nothing, as long again.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ def paired_dataset(rows: Sequence[EncodedPair]) -> Prepared | None:
         labels = [np.concatenate((np.full_like(p, IGNORE), answer)) for p, answer in sides]
         columns[f"{name}_labels"] = _lists(labels)
     return Prepared(pa.table(columns))
+
+
+def preference_columns(rows: Sequence[EncodedPair]) -> list[dict[str, list[int]]]:
+    """The columns of TRL's DPO collator: the ids of the prompt and of each answer alone."""
+    return [
+        {"prompt_ids": row.prompt, "chosen_ids": row.chosen, "rejected_ids": row.rejected}
+        for row in rows
+    ]
 
 
 def _side(name: str, rows: list[Any]) -> dict[str, Any]:

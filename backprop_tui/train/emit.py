@@ -6,7 +6,7 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
 
@@ -22,6 +22,9 @@ METRICS = {
     "accuracy": "rewards/accuracies",
     "logp_chosen": "logps/chosen",
     "logp_rejected": "logps/rejected",
+    "logp_chosen_sum": "logps_sum/chosen",
+    "logp_rejected_sum": "logps_sum/rejected",
+    "kl": "kl",
 }
 COUNTED = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
 
@@ -31,20 +34,38 @@ class StopNow(Exception):
 
 
 class EventCallback(TrainerCallback):  # type: ignore[misc]
-    """Turns logs into Step and Evaluated, and honours stop and save within one step."""
+    """Turns logs into Step and Evaluated, and honours stop and save within one step.
+
+    flops_per_token: work a token is, in FLOP. peak_flops: of the cards whose tokens are counted,
+    in FLOP/s. With both set, steps tell the share of the peak that training reaches.
+    """
 
     def __init__(self, emit: Emit, control: Control, clock: Callable[[], float]) -> None:
         self.emit = emit
         self.requests = control
         self.clock = clock
         self.heldout_rows = 0
-        self.tokens = 0  # counted by the trainer's batches, padding left out
+        self.flops_per_token: float | None = None
+        self.peak_flops: float | None = None
+        self.tokens = 0  # of the training batches, padding left out
+        self.rows = 0  # of the training batches
         self.evaluated_at: int | None = None
-        self._last: tuple[float, int] | None = None
+        self._last: _Reached | None = None
+
+    def count(self, tokens: int, rows: int) -> None:
+        """Add a training batch: the tokens the model reads without padding, a prompt that two
+        answers share once; and its rows: pairs, judged answers or conversations."""
+        self.tokens += tokens
+        self.rows += rows
 
     def count_tokens(self, batch: dict[str, Any]) -> None:
-        """Add a training batch's real tokens: padding and KL rows left out."""
-        self.tokens += sum(int(batch[key].sum()) for key in COUNTED if key in batch)
+        """Add a training batch of TRL's: what its masks cover, rows read for KL left out."""
+        masks = [batch[key] for key in COUNTED if key in batch]
+        if masks:
+            # TRL's dpo stacks the chosen answers on the rejected ones; only kto has a label.
+            stacked = len(masks) == 1 and "completion_mask" in batch and "label" not in batch
+            rows = len(masks[0]) // 2 if stacked else len(masks[0])
+            self.count(sum(int(mask.sum()) for mask in masks), rows)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         """A stop or a save asked for meanwhile."""
@@ -81,11 +102,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def _step(self, state: Any, logs: dict[str, Any]) -> None:
-        now = time.perf_counter()
-        speed = None
-        if self._last is not None and now > self._last[0]:
-            speed = (self.tokens - self._last[1]) / (now - self._last[0])
-        self._last = (now, self.tokens)
+        speed, rows_speed = self._pace()
         loss = float(logs["loss"])
         memory, reserved, peak = memory_in_use()
         self.emit(
@@ -97,9 +114,11 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
                 loss=loss,
                 learning_rate=float(logs.get("learning_rate", 0.0)),
                 grad_norm=_number(logs.get("grad_norm")),
-                kl=_number(logs.get("kl")),
                 tokens=self.tokens,
+                rows=self.rows,
                 tokens_per_second=speed,
+                rows_per_second=rows_speed,
+                mfu=self._mfu(speed),
                 memory=memory,
                 memory_reserved=reserved,
                 memory_peak=peak,
@@ -125,7 +144,34 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             )
         )
         # What was spent on evaluating is not training time.
-        self._last = (time.perf_counter(), self.tokens) if self._last else None
+        self._last = self._reached() if self._last else None
+
+    def _reached(self) -> _Reached:
+        return _Reached(time.perf_counter(), self.tokens, self.rows)
+
+    def _pace(self) -> tuple[float | None, float | None]:
+        """Tokens and rows per second since the step before; None for the first one."""
+        before, self._last = self._last, self._reached()
+        if before is None or self._last.at <= before.at:
+            return None, None
+        seconds = self._last.at - before.at
+        return (
+            (self._last.tokens - before.tokens) / seconds,
+            (self._last.rows - before.rows) / seconds,
+        )
+
+    def _mfu(self, tokens_per_second: float | None) -> float | None:
+        if tokens_per_second is None or not self.flops_per_token or not self.peak_flops:
+            return None
+        return tokens_per_second * self.flops_per_token / self.peak_flops
+
+
+class _Reached(NamedTuple):
+    """What was counted when."""
+
+    at: float
+    tokens: int
+    rows: int
 
 
 def memory_in_use() -> tuple[int | None, int | None, int | None]:

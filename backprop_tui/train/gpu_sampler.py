@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,14 @@ from backprop_tui.core.events import Event, GpuSampled
 from backprop_tui.probe.gpu import GpuSampler
 
 INTERVAL = 1.0  # seconds
+
+
+def card_of(local_rank: int) -> int:
+    """The card, as nvidia-smi counts, that CUDA numbers so in this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if local_rank < len(visible) and visible[local_rank].strip().isdecimal():
+        return int(visible[local_rank])
+    return local_rank
 
 
 @contextmanager

@@ -17,20 +17,16 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ONE_THREAD_BELOW = 20_000_000  # parameters, CPU runs only
 
 
-def use_device(run: RunFile, plan: Effective, model: ModelFacts) -> None:
-    """Point torch at the chosen card, or at the CPU with a thread count that replays."""
+def use_device(run: RunFile, plan: Effective, model: ModelFacts, *, launched: bool = False) -> None:
+    """Point torch at the chosen card, or at the CPU with a thread count that replays.
+
+    launched: this process is one of several, and was given its card by the launcher.
+    """
     import torch
 
     if plan.device == "cuda":
-        card = str(run.machine.card)
-        # Read once, at CUDA's first use in this process; a later change would be ignored.
-        if torch.cuda.is_initialized() and os.environ.get("CUDA_VISIBLE_DEVICES") != card:  # type: ignore[no-untyped-call]
-            raise RunError(
-                f"This process already uses another card; card {card} cannot be chosen now.",
-                hint="save the run file, quit, and start again with that card",
-                code="RUN_CARD_TAKEN",
-            )
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
+        if not launched:
+            _choose_card(str(run.machine.card))
         if not torch.cuda.is_available():
             raise RunError(
                 "The driver shows a card but torch cannot use it.",
@@ -40,6 +36,20 @@ def use_device(run: RunFile, plan: Effective, model: ModelFacts) -> None:
         torch.cuda.reset_peak_memory_stats()
     elif (model.parameters or 0) < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
+
+
+def _choose_card(card: str) -> None:
+    """Let CUDA see this card alone."""
+    import torch
+
+    # Read once, at CUDA's first use in this process; a later change would be ignored.
+    if torch.cuda.is_initialized() and os.environ.get("CUDA_VISIBLE_DEVICES") != card:  # type: ignore[no-untyped-call]
+        raise RunError(
+            f"This process already uses another card; card {card} cannot be chosen now.",
+            hint="save the run file, quit, and start again with that card",
+            code="RUN_CARD_TAKEN",
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 
 def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) -> Any:
@@ -114,8 +124,8 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
         dtype = torch.float32
     if plan.precision in ("nf4", "int8"):
         options["quantization_config"] = _quantisation(plan.precision, dtype)
-    if plan.device == "cuda":
-        options["device_map"] = {"": 0}
+    if plan.device == "cuda" and (not sharded() or "quantization_config" in options):
+        options["device_map"] = {"": torch.cuda.current_device()}
     try:
         loaded, report = AutoModelForCausalLM.from_pretrained(
             model.path or model.name,
@@ -142,6 +152,11 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
         )
     loaded.config.use_cache = False  # for generation; with checkpointing it only warns
     return loaded
+
+
+def sharded() -> bool:
+    """Whether the launcher asked for FSDP, which moves each weight's part to its card itself."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def _quantisation(precision: str, compute: Any) -> Any:

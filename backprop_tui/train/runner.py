@@ -6,11 +6,14 @@ emits events; it never prints, never touches a widget and never raises.
 
 from __future__ import annotations
 
+import traceback
+
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import BackpropError, ConfigError
 from backprop_tui.core.events import Failed, Finished
 from backprop_tui.core.paths import user_log
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.train.distributed import Word
 from backprop_tui.train.logs import append_traceback
 from backprop_tui.train.session import Emit, Session, StoppedEarly
 
@@ -32,6 +35,7 @@ def train(
     """
     session = Session(run, emit, control, overrides or {}, trust_remote_code, strict)
     ending: Finished | Failed
+    trace = ""
     try:
         ending = session.run_to_end()
     except StoppedEarly:
@@ -40,9 +44,22 @@ def train(
         ending = _refused(session, error)
     except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence
         ending = _broken(session, error)
+        trace = "".join(traceback.format_exception(error))
+    session.team.claim_the_end()
+    if isinstance(ending, Failed):
+        ending = _why(session, ending, trace)
     session.emit(ending)
     session.close()
+    session.team.part()
     return ending
+
+
+def _why(session: Session, ending: Failed, trace: str) -> Failed:
+    """Of several processes the first to fail knows why; the others only lost it."""
+    word = session.team.tell(Word(session.team.rank, ending, trace))
+    if word.rank == session.team.rank or (session.team.main and not trace):
+        return ending
+    return session.heard(word)
 
 
 def _refused(session: Session, error: BackpropError) -> Failed:
@@ -60,7 +77,7 @@ def _refused(session: Session, error: BackpropError) -> Failed:
 
 def _broken(session: Session, error: Exception) -> Failed:
     """The last event of a run that ended in an error nobody foresaw."""
-    log = session.folder.log if session.folder else user_log()
+    log = session.folder.log if session.folder and session.team.main else user_log()
     append_traceback(log, error)
     code, message, hint = _explain(error)
     return Failed(t=session.clock(), code=code, message=message, hint=hint, log=str(log))

@@ -6,22 +6,21 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import RunError
-from backprop_tui.core.events import Event, Finished, Preparing, Saved, Started, Warned
+from backprop_tui.core.events import Event, Failed, Finished, Preparing, Saved, Warned
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, refuse, resolved, survey
-from backprop_tui.train.card import write_card
-from backprop_tui.train.folder import RunFolder, default_output, free_name
+from backprop_tui.train.bookends import finished, started
+from backprop_tui.train.distributed import Agreed, Team, Word, same_rows, share_out
+from backprop_tui.train.folder import RunFolder, make_folder
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
 
@@ -60,17 +59,20 @@ class Session:
         self.folder: RunFolder | None = None
         self.step = 0
         self.open = ExitStack()
+        self.team = Team.here()
+        self.asked = control if self.team.alone else Agreed(control, self.team)
 
     def clock(self) -> float:
         """Seconds since the start."""
         return time.perf_counter() - self.start
 
     def emit(self, event: Event) -> None:
-        """To the run folder first, then to whoever is looking."""
-        if self.folder:
-            self.folder.append(event)
+        """To the run folder first, then to whoever is looking; of several processes, one does."""
         self.step = getattr(event, "step", self.step)
-        self.emit_to_caller(event)
+        if self.team.main:
+            if self.folder:
+                self.folder.append(event)
+            self.emit_to_caller(event)
 
     def close(self) -> None:
         """Give back the log and the sampler."""
@@ -78,13 +80,16 @@ class Session:
 
     def stage(self, text: str) -> None:
         """Say what comes next, unless a stop was asked for."""
-        if self.control.stopping:
-            raise StoppedEarly
+        self.stop_if_asked()
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """What is going on."""
         self.emit(Preparing(t=self.clock(), stage=text))
 
-    def stop_if_asked(self, _rows: int) -> None:
+    def stop_if_asked(self, _rows: int = 0) -> None:
         """Between two batches of rows: a stop need not wait for the rest."""
-        if self.control.stopping:
+        if self.asked.stopping:
             raise StoppedEarly
 
     def warn(self, message: str, *, code: str, source: str = "") -> None:
@@ -93,10 +98,12 @@ class Session:
 
     def run_to_end(self) -> Finished:
         """The order of a run: judge, make the folder, encode, load, train, save."""
+        self.meet()
         self.stage("reading the data and judging the plan")
         found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
         refuse(found, "run file")
-        self.folder = RunFolder.create(Path(self.run.output or default_output(self.run)).resolve())
+        same_rows(self.team, found)
+        self.folder = make_folder(self.team, self.run)
         self.run = resolved(self.run).model_copy(update={"output": str(self.folder.path)})
         self.folder.write_run_file(self.run)
 
@@ -109,12 +116,13 @@ class Session:
 
         model_facts = found.facts.model
         assert model_facts is not None
-        use_device(self.run, found.plan, model_facts)
+        use_device(self.run, found.plan, model_facts, launched=not self.team.alone)
         tokenizer = load_tokenizer(self.run, model_facts, trust_remote_code=self.trust_remote_code)
         self.stage(f"tokenising {plural(len(found.train) + len(found.heldout), 'row')}")
         train_rows, heldout_rows, found = encode(
             self.run, found, tokenizer, self.stop_if_asked, self.warn
         )
+        found = share_out(self.team, self.run, found, self.say)
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         self.stage(f"loading {model_facts.name}")
@@ -136,13 +144,49 @@ class Session:
                 callback=callback,
             )
         )
-        self.started(found, trainer, train_rows, heldout_rows)
+        self.ready(trainer)
+        self.emit(started(self.clock(), self.run, found, trainer, self.team.world))
         return self.fit(trainer, callback)
+
+    def meet(self) -> None:
+        """Wait for the other processes of the run, where there are any."""
+        if not self.team.alone:
+            self.say(f"waiting for {self.team.world} processes to meet")
+            self.team.join(self.run, lambda word: self.emit(self.heard(word)))
+            if self.run.machine.card:
+                self.warn(
+                    "machine.card is not used: the launcher gives each process its card.",
+                    code="launcher-chooses-card",
+                )
+
+    def heard(self, word: Word) -> Failed:
+        """The last event, when another process failed."""
+        log = ""
+        if self.folder:
+            log = str(self.folder.log)
+            self.folder.note(f"rank {word.rank}: {word.ending.message}\n{word.trace}")
+        return word.heard(self.clock(), log)
+
+    def ready(self, trainer: Any) -> None:
+        """What the lean engine measures before step 1."""
+        from backprop_tui.train.trainers import uses_lean
+
+        if not uses_lean(self.run):
+            return
+        from backprop_tui.train.engine.ready import make_ready
+
+        assert self.folder is not None
+        before = self.run.provenance or ProvenanceSection()
+        now = make_ready(trainer, before, self.say, self.stop_if_asked, self.warn)
+        self.run = self.run.model_copy(update={"provenance": now})
+        self.folder.write_run_file(self.run)
 
     def record(self, found: Survey, chat_template: str, train: Encoding, heldout: Encoding) -> None:
         """Write what this run is made with; compare it with what the file says it was."""
         from backprop_tui.train.provenance import drift, record
 
+        if not self.team.main:
+            return
         assert self.folder is not None
         data = found.facts.data
         now = record(
@@ -172,37 +216,14 @@ class Session:
     def callback(self, heldout_rows: int) -> Any:
         """The bridge from trainer to events, and the sampler of the card beside it."""
         from backprop_tui.train.emit import EventCallback
-        from backprop_tui.train.gpu_sampler import sampling
+        from backprop_tui.train.gpu_sampler import card_of, sampling
 
-        callback = EventCallback(self.emit, self.control, self.clock)
+        callback = EventCallback(self.emit, self.asked, self.clock)
         callback.heldout_rows = heldout_rows
-        self.open.enter_context(sampling(self.run.machine.card, self.emit, self.clock))
+        if self.team.main:
+            here = self.run.machine.card if self.team.alone else card_of(self.team.local_rank)
+            self.open.enter_context(sampling(here, self.emit, self.clock))
         return callback
-
-    def started(self, found: Survey, trainer: Any, train: Encoding, heldout: Encoding) -> None:
-        """Announce the run as it will be."""
-        provenance = self.run.provenance or ProvenanceSection()
-        parameters = list(trainer.model.parameters())
-        self.emit(
-            Started(
-                t=self.clock(),
-                method=self.run.method,
-                model=self.run.model.id,
-                data=self.run.data.path,
-                device=provenance.device,
-                output=self.run.output,
-                steps=found.plan.steps,
-                train_rows=len(train.rows),
-                heldout_rows=len(heldout.rows),
-                dropped=dict(provenance.dropped),
-                trainable=sum(p.numel() for p in parameters if p.requires_grad),
-                # Of the base: a quantised weight's storage does not count its elements.
-                parameters=(found.facts.model.parameters if found.facts.model else None)
-                or sum(p.numel() for p in parameters),
-                learning_rate=found.plan.learning_rate,
-                seed=self.run.training.seed,
-            )
-        )
 
     def fit(self, trainer: Any, callback: Any) -> Finished:
         """Train, measure once more at the end, and save what was learned."""
@@ -216,39 +237,16 @@ class Session:
         except StopNow:
             logger.info("evaluation left unfinished: a stop was asked for")
         step = trainer.state.global_step
-        stopped = self.control.stopping and step < trainer.state.max_steps
+        stopped = self.asked.stopping and step < trainer.state.max_steps
         if step == 0:
             return self.finished(stopped=True, path="")
         assert self.folder is not None
-        weights = self.folder.weights(lora=self.run.lora is not None)
-        trainer.model.save_pretrained(str(weights), safe_serialization=True)
-        trainer.processing_class.save_pretrained(str(weights))
-        write_card(weights, self.run)
+        weights = self.folder.save(trainer, self.run)
+        self.team.barrier()  # no process may leave before the weights are on disk
         kind = "adapter" if self.run.lora else "model"
         self.emit(Saved(t=self.clock(), step=step, path=str(weights), kind=kind))
         return self.finished(stopped=stopped, path=str(weights))
 
     def finished(self, *, stopped: bool, path: str) -> Finished:
         """The last event of a run that ended as asked."""
-        from backprop_tui.train.provenance import replay_command
-
-        folder = self.folder
-        replay = ""
-        if folder:
-            name = folder.path.name.partition("-replay")[0]  # of a replay: the same again
-            target = free_name(folder.path.with_name(f"{name}-replay"))
-            replay = replay_command(str(folder.run_file), str(target))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if path:
-            from backprop_tui.train.emit import memory_in_use
-
-            peak = memory_in_use()[2] or peak
-        return Finished(
-            t=self.clock(),
-            step=self.step,
-            stopped=stopped,
-            seconds=self.clock(),
-            memory_peak=peak,
-            path=path,
-            replay=replay,
-        )
+        return finished(self.clock(), self.step, self.folder, stopped=stopped, path=path)

@@ -14,14 +14,14 @@ from typing import Any
 
 from backprop_tui.core.effective import Effective
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.train.batches import EncodedChat, EncodedLabelled
+from backprop_tui.train.encoded import EncodedChat, EncodedLabelled
+from backprop_tui.train.engine.mismatch import mismatched
 
 OPTIMIZERS = {
     "adamw": "adamw_torch",
     "adamw_8bit": "adamw_bnb_8bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
-NEAR = 16  # rows looked through for an answer to another prompt
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -41,13 +41,23 @@ class TrainerInput:
 
 def build_trainer(given: TrainerInput) -> Any:
     """The transformers.Trainer for the run's method, its adapter in float32."""
-    from backprop_tui.train.trl_trainers import BUILDERS  # imports TRL: seconds
+    if uses_lean(given.run):
+        from backprop_tui.train.engine.build import build_lean
 
-    trainer = BUILDERS[given.run.method](given)
+        trainer: Any = build_lean(given)
+    else:
+        from backprop_tui.train.trl_trainers import BUILDERS  # imports TRL: seconds
+
+        trainer = BUILDERS[given.run.method](given)
+        _count_tokens(trainer, given.callback)
     _remove_printing(trainer)
-    _count_tokens(trainer, given.callback)
     float32_adapter(trainer.model)
     return trainer
+
+
+def uses_lean(run: RunFile) -> bool:
+    """Whether our own engine trains it; sft is always TRL's."""
+    return run.engine == "lean" and run.method != "sft"
 
 
 def float32_adapter(model: Any) -> None:
@@ -79,6 +89,10 @@ def common_arguments(given: TrainerInput) -> dict[str, Any]:
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "gradient_checkpointing": training.checkpointing,
+        "activation_checkpointing_kwargs": {
+            "use_reentrant": False,
+            "every_n_layers": training.checkpoint_every,
+        },
         "bf16": half,
         "fp16": plan.precision == "fp16" or _needs_fp16(plan),
         "use_cpu": plan.device == "cpu",
@@ -117,29 +131,18 @@ def dataset(rows: list[dict[str, Any]]) -> Any:
     return Dataset.from_list(rows) if rows else None
 
 
-def labelled_columns(rows: list[EncodedLabelled]) -> list[dict[str, Any]]:
-    """Each row carries the previous row's answer as its mismatched one, for the KL estimate.
-
-    Inside a batch the mismatched answers are then the batch's own, shifted by one
-    (KTO paper, section 4.1); the first row takes the last row's. An answer to the same prompt is
-    passed over, as long as another one is near.
-    """
+def labelled_columns(rows: list[EncodedLabelled], seed: int = 0) -> list[dict[str, Any]]:
+    """Each row with the answer it borrows for the KL estimate (`engine/mismatch.py`)."""
+    borrowed = mismatched(rows, seed)
     return [
         {
             "prompt_ids": row.prompt,
             "completion_ids": row.completion,
-            "KL_completion_ids": _mismatched(rows, i).completion,
+            "KL_completion_ids": rows[other].completion,
             "label": row.label,
         }
-        for i, row in enumerate(rows)
+        for row, other in zip(rows, borrowed, strict=True)
     ]
-
-
-def _mismatched(rows: list[EncodedLabelled], i: int) -> EncodedLabelled:
-    """The nearest row before it, round the end, that answers another prompt."""
-    near = (rows[i - back] for back in range(1, min(len(rows), NEAR) + 1))
-    others = (row for row in near if row.number != rows[i].number and row.prompt != rows[i].prompt)
-    return next(others, rows[i - 1])
 
 
 def chat_columns(row: EncodedChat) -> dict[str, Any]:

@@ -40,9 +40,16 @@ SECOND = GpuFacts(cards=(CARD, replace(OLD_CARD, index=1)))
     ("method", "asked", "used"),
     [("kto", 1, 2), ("kto", 2, 2), ("kto", 8, 8), ("simpo", 1, 1), ("orpo", 1, 1), ("sft", 1, 1)],
 )
-def test_kto_alone_raises_a_batch_of_one(method: str, asked: int, used: int) -> None:
-    run = run_file({"training.batch_size": asked}, method)
+def test_trls_kto_alone_raises_a_batch_of_one(method: str, asked: int, used: int) -> None:
+    run = run_file({"training.batch_size": asked, "engine": "trl"}, method)
     assert effective(run, facts(MARKS)).batch_size == used
+    ours = run_file({"training.batch_size": asked}, method)
+    assert effective(ours, facts(MARKS)).batch_size == asked
+
+
+def test_full_fine_tuning_has_its_own_rate_where_one_is_published() -> None:
+    assert effective(run_file(method="cpo"), facts()).learning_rate == 1e-4
+    assert effective(run_file({"lora": None}, "cpo"), facts()).learning_rate == 5e-7
 
 
 @pytest.mark.parametrize(

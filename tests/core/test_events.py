@@ -134,6 +134,28 @@ def test_a_key_an_earlier_version_did_not_write_has_its_default() -> None:
     assert from_line(json.dumps(plain)) == STEP
 
 
+# As written before sums of log-probs, rows a second, the share of the peak and a held-out kl.
+OLD_LINES = [
+    '{"event": "Step", "t": 1.5, "step": 3, "steps": 10, "epoch": 0.3, "loss": 1.31, '
+    '"learning_rate": 1e-06, "grad_norm": 0.5, "reward_chosen": -1.0, "reward_rejected": -1.5, '
+    '"margin": 0.5, "accuracy": 0.75, "logp_chosen": -1.25, "logp_rejected": -1.75, "kl": null, '
+    '"tokens": 1180, "tokens_per_second": 3933.0, "memory": 1, "memory_reserved": null, '
+    '"memory_peak": 2}',
+    '{"event": "Evaluated", "t": 2.0, "step": 3, "rows": 10, "loss": 1.2, "reward_chosen": -1.0, '
+    '"reward_rejected": -1.5, "margin": 0.5, "accuracy": 0.75, "logp_chosen": -1.25, '
+    '"logp_rejected": -1.75}',
+]
+
+
+@pytest.mark.parametrize("line", OLD_LINES)
+def test_a_line_of_an_earlier_version_still_reads(line: str) -> None:
+    event = from_line(line)
+    assert isinstance(event, Step | Evaluated)
+    assert (event.margin, event.logp_chosen, event.logp_chosen_sum) == (0.5, -1.25, None)
+    if isinstance(event, Step):
+        assert (event.rows_per_second, event.mfu) == (None, None)
+
+
 def test_text_is_written_as_it_is() -> None:
     assert "naïve 漢字" in to_line(Preparing(t=0.0, stage="naïve 漢字"))
 

@@ -119,7 +119,37 @@ def test_checkpointing_trades_memory_for_time() -> None:
 def test_pairs_hold_two_sides_at_once() -> None:
     sft, simpo = needed(method="sft"), needed(method="simpo")
     assert simpo.parts["activations"] == 2 * sft.parts["activations"]
-    assert simpo.parts["loss"] > sft.parts["loss"]
+    assert needed({"engine": "trl"}, "simpo").parts["loss"] > sft.parts["loss"]
+
+
+@pytest.mark.parametrize("method", ["orpo", "simpo", "kto", "dpo", "cpo"])
+def test_the_lean_engine_holds_no_logits(method: str) -> None:
+    lean, trl = needed(method=method).parts, needed({"engine": "trl"}, method).parts
+    assert lean["loss"] < trl["loss"] / 10
+    wider = needed(method=method, model=replace(LLAMA_8B, vocabulary=2 * 128256)).parts
+    assert wider["loss"] == lean["loss"]
+    assert lean["activations"] == trl["activations"]
+
+
+def test_recomputing_fewer_layers_keeps_more_of_them() -> None:
+    every = [needed({"training.checkpoint_every": n}).parts["activations"] for n in (1, 2, 4)]
+    assert every == sorted(set(every))
+    without = needed({"training.checkpointing": False}).parts["activations"]
+    assert every[-1] < without
+
+
+def test_a_limit_of_tokens_bounds_what_a_batch_holds() -> None:
+    batch = {"training.batch_size": 64}
+    limited = needed({**batch, "training.batch_tokens": 4096}).parts["activations"]
+    assert limited == needed({"training.batch_size": 2}).parts["activations"]
+    assert (
+        needed({**batch, "training.batch_tokens": 1}).parts["activations"]
+        == (
+            needed({"training.batch_size": 1}).parts["activations"]  # a pair is never torn
+        )
+    )
+    unbounded = needed({**batch, "training.batch_tokens": 4096, "engine": "trl"})
+    assert unbounded.parts["activations"] == needed(batch).parts["activations"]
 
 
 @pytest.mark.parametrize(

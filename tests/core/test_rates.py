@@ -12,18 +12,18 @@ from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.rates import (
     KTO_BAND,
     KTO_FACTOR_CAP,
-    RATE_LADDER,
     kto_balance,
     learning_rate,
 )
 
+OTHERS = {"dpo": 5e-6, "ipo": 5e-6, "slic": 5e-6, "rrhf": 5e-6, "rdpo": 5e-6, "cpo": 1e-4}
 LADDER: list[tuple[int, dict[MethodName, float]]] = [
-    (1, {"sft": 5e-4, "orpo": 2e-5, "simpo": 1e-6, "kto": 1e-6}),
+    (1, {"sft": 5e-4, "orpo": 2e-5, "simpo": 1e-6, "kto": 1e-6, **OTHERS}),
     (999, {"sft": 5e-4, "orpo": 2e-5, "simpo": 1e-6, "kto": 1e-6}),
     (1_000, {"sft": 2e-4, "orpo": 1e-5, "simpo": 1e-6, "kto": 1e-6}),
     (9_999, {"sft": 2e-4, "orpo": 1e-5, "simpo": 1e-6, "kto": 1e-6}),
     (10_000, {"sft": 1e-4, "orpo": 5e-6, "simpo": 1e-6, "kto": 1e-6}),
-    (5_000_000, {"sft": 1e-4, "orpo": 5e-6, "simpo": 1e-6, "kto": 1e-6}),
+    (5_000_000, {"sft": 1e-4, "orpo": 5e-6, "simpo": 1e-6, "kto": 1e-6, **OTHERS}),
 ]
 
 
@@ -41,12 +41,29 @@ def test_an_automatic_rate_says_what_it_was_chosen_from() -> None:
     assert learning_rate("sft", None, 12_000, clamp=True).reason == "auto: 0.0001, sft, 12,000 rows"
 
 
+def test_the_rate_of_another_objective_says_whose_it_is() -> None:
+    told = learning_rate("dpo", None, 640, clamp=True).reason
+    assert told == "auto: 5e-06, dpo (LoRA practice, TRL's notes), 640 rows"
+    assert "cpo (its LoRA recipe)" in learning_rate("cpo", None, 640, clamp=True).reason
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_full_fine_tuning_with_another_objective_goes_gently(method: MethodName) -> None:
+    full = learning_rate(method, None, 640, clamp=True, lora=False)
+    adapter = learning_rate(method, None, 640, clamp=True)
+    if METHODS[method].other:
+        assert full.value == 5e-7 < adapter.value
+        assert "full fine-tuning" in full.reason
+    else:
+        assert full == adapter
+
+
 @given(st.sampled_from(list(METHODS)), st.integers(0), st.booleans())
 def test_every_method_has_a_rate_for_every_number_of_rows(
     method: MethodName, rows: int, clamp: bool
 ) -> None:
     value = learning_rate(method, None, rows, clamp=clamp).value
-    assert value in {rate for _, rate in RATE_LADDER[method]}
+    assert value in {rate for _, rate in METHODS[method].rates}
 
 
 @pytest.mark.parametrize(

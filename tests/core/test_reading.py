@@ -36,7 +36,7 @@ def last_step(**changes: float) -> list[Event]:
         (histories.training("simpo", upto=2), "First steps: loss 1.3"),
         (histories.training("simpo", upto=20), "The margin widens: margin +"),
         (histories.training("simpo", upto=120), "widens and the held-out rows follow: margin +"),
-        (histories.training("kto", upto=120), "held-out +0.02 → +0.56."),
+        (histories.training("kto", upto=120), "held-out +0.02 → +0.56, accuracy 51 % → 83 %."),
         (histories.training("simpo", upto=120, inflating=True), "margin inflation, not learning"),
         (histories.training("sft", upto=120), "Learning, and the held-out rows follow: loss 2."),
         (last_step(loss=math.nan), "not a number at step 31: lower the learning rate"),
@@ -132,7 +132,7 @@ def test_the_summary_says_what_was_trained_learned_spent_and_kept() -> None:
         "Held-out margin": "+0.02 → +0.63",
         "Held-out accuracy": "51 % → 87 %",
         "Peak memory": "1.3 GB",
-        "Time": "1:18, 3,933 tokens/s",
+        "Time": "1:18, 3,933 tokens/s, 13.3 pairs/s",
         "Warnings": "simpo-lr-clamped",
         "Adapter": "runs/simpo-pocket/adapter",
         "Run it again": "backprop-tui run runs/simpo-pocket/run.toml",
@@ -146,7 +146,8 @@ def test_the_summary_of_other_runs() -> None:
     stopped = [*histories.training("kto", upto=50), *histories.ending("kto", 50, stopped=True)]
     facts = dict(summary(history(stopped)))
     assert facts["Steps"] == "50 of 240, stopped on request"
-    assert "Held-out accuracy" not in facts
+    assert facts["Held-out accuracy"] == "51 % → 70 %"
+    assert facts["Time"] == "0:22, 3,933 tokens/s, 13.3 answers/s"
     failed = dict(summary(history([*histories.training(upto=130), histories.failure()])))
     assert failed["Last saved"].endswith("checkpoint-120")
     assert failed["Log"] == "runs/simpo-pocket/run.log"

@@ -108,9 +108,9 @@ def kto(
     return World("kto", changes or {}, data=data, rows=rows)
 
 
-def batch(size: int, accumulation: int) -> World:
+def batch(size: int, accumulation: int, **changed: Any) -> World:
     # Small, so that the batch fits and nothing but its size is judged.
-    changes = {"training.batch_size": size, "training.accumulation": accumulation}
+    changes = {"training.batch_size": size, "training.accumulation": accumulation, **changed}
     return replace(kto(changes), model=SMALL, changes={**changes, "data.max_length": 256})
 
 
@@ -255,6 +255,22 @@ EXAMPLES = [
         ("kto without [lora]",),
     ),
     Example(
+        INVALID,
+        "problem",
+        "lora",
+        World("dpo", BF16_FULL),
+        World("cpo", BF16_FULL),  # no reference
+        ("dpo without [lora]",),
+    ),
+    Example(
+        "engine-no-trainer",
+        "problem",
+        "engine",
+        World("rrhf", {"engine": "trl"}),
+        World("ipo", {"engine": "trl"}),
+        ('engine = "trl"', "TRL has no trainer for rrhf", "sft, orpo, simpo, kto, dpo, ipo, cpo."),
+    ),
+    Example(
         "kto-one-label",
         "problem",
         "data.path",
@@ -306,9 +322,17 @@ EXAMPLES = [
         "kto-batch-raised",
         "warning",
         "training.batch_size",
-        batch(1, 16),
-        batch(2, 8),
+        batch(1, 16, engine="trl"),
+        batch(2, 8, engine="trl"),
         ("batch_size 1 is raised to 2",),
+    ),
+    Example(
+        "kto-batch-raised",
+        "warning",
+        "training.batch_size",
+        batch(1, 16, engine="trl"),
+        batch(1, 16),  # mismatched answers come from all the data
+        ("TRL's KL term",),
     ),
     Example(
         "learning-rate-high",
@@ -877,14 +901,18 @@ def test_a_missing_card_is_said_in_whole_sentences(gpu: GpuFacts, message: str) 
     assert advice.message == message
 
 
-def test_kto_is_never_told_to_take_one_row_at_a_time() -> None:
-    changes = {"training.batch_size": 8, "training.accumulation": 3}
+@pytest.mark.parametrize(("engine", "smallest"), [("trl", 2), ("lean", 1)])
+def test_trls_kto_is_never_told_to_take_one_row_at_a_time(engine: str, smallest: int) -> None:
+    changes = {"training.batch_size": 8, "training.accumulation": 3, "engine": engine}
     advice = free(-1, changes, method="kto", data=MARKS).find(
         "memory-does-not-fit", "training.batch_size"
     )
     assert advice is not None
     assert advice.fix is not None
-    assert dict(advice.fix.changes) == {"training.batch_size": 2, "training.accumulation": 12}
+    assert dict(advice.fix.changes) == {
+        "training.batch_size": smallest,
+        "training.accumulation": 24 // smallest,
+    }
 
 
 def test_a_smaller_batch_keeps_the_effective_one() -> None:

@@ -20,10 +20,13 @@ def held_out(done: DoneRun) -> list[Evaluated]:
     return [event for event in done.events if isinstance(event, Evaluated)]
 
 
+@pytest.mark.parametrize("engine", ["lean", "trl"])
 @pytest.mark.parametrize("method", ["simpo", "orpo", "kto"])
-def test_held_out_figures_do_not_depend_on_the_batch(method: str, tmp_path: Path) -> None:
+def test_held_out_figures_do_not_depend_on_the_batch(
+    method: str, engine: str, tmp_path: Path
+) -> None:
     """Nothing is learned yet at step 0, so only the batching differs. 7 leaves a ragged end."""
-    changes = {"training.max_steps": 1, "data.heldout": 0.06, "training.accumulation": 1}
+    changes = {"engine": engine, "training.max_steps": 1, "data.heldout": 0.06}
     first, other = (
         run_training(
             pocket_run(method, tmp_path / str(n), {**changes, "training.batch_size": n})
@@ -84,21 +87,28 @@ def test_kto_weights_of_the_rows_left_reach_the_trainer(
     monkeypatch.setattr(trainers, "build_trainer", watched)
     changes = {"data.path": str(data), "data.max_length": 64, "data.heldout": 0.0}
     run_training(pocket_run("kto", tmp_path / "run", changes))
-    assert built[0].desirable_weight == pytest.approx(2.0)
-    assert built[0].undesirable_weight == 1.0
+    assert built[0].knobs["desirable_weight"] == pytest.approx(2.0)
+    assert built[0].knobs["undesirable_weight"] == 1.0
 
 
-def test_tokens_are_those_of_the_rows_without_padding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["lean", "trl"])
+def test_tokens_are_those_the_model_reads_without_padding(engine: str, tmp_path: Path) -> None:
     longer = Pair(9, question("Is it?"), answer("Yes, and more than once."), answer("No."))
-    run = change(pocket_run("simpo", tmp_path / "run"), {"training.batch_size": 7})
-    trainer, _ = build(run, [*PAIRS, longer], tmp_path)
+    changes = {"training.batch_size": 7, "engine": engine}
+    trainer, _ = build(pocket_run("simpo", tmp_path / "run", changes), [*PAIRS, longer], tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
-    expected = sum(int(batch[f"{side}_attention_mask"].sum()) for side in ("chosen", "rejected"))
     callback = next(c for c in trainer.callback_handler.callbacks if hasattr(c, "count_tokens"))
     trainer.current_gradient_accumulation_steps = 1  # set by train()
     trainer.training_step(trainer.model, batch)
-    assert callback.tokens == expected
-    assert expected < batch["chosen_input_ids"].numel() + batch["rejected_input_ids"].numel()
+    assert callback.rows == 7
+    if engine == "trl":
+        sides = [batch[f"{side}_attention_mask"] for side in ("chosen", "rejected")]
+        assert callback.tokens == sum(int(mask.sum()) for mask in sides)
+        assert callback.tokens < sum(mask.numel() for mask in sides)
+    else:  # a prompt is read once
+        rows = trainer.train_dataset.rows
+        read = sum(len(row.prompt) + len(row.chosen) + len(row.rejected) for row in rows)
+        assert callback.tokens == read == batch["batch"].parts[0].input_ids.numel()
 
 
 @pytest.mark.parametrize("method", ["simpo", "orpo"])

@@ -1,4 +1,4 @@
-"""TRL behind its one door: what it does wrong on its own must not reach a user."""
+"""Both engines behind one door: what TRL does wrong on its own must not reach a user."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from backprop_tui.core.control import Control
 from backprop_tui.core.effective import effective
 from backprop_tui.core.events import Step
 from backprop_tui.core.facts import Facts
-from backprop_tui.core.methods import METHODS
 from backprop_tui.core.rows import Labelled, Message, Pair
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change
 from backprop_tui.probe.model import probe_model
 from backprop_tui.train.encoded import EncodedLabelled
+from backprop_tui.train.engine.mismatch import mismatched
 from backprop_tui.train.trainers import labelled_columns
-from tests.conftest import DoneRun, pocket_run, run_training
+from tests.conftest import DONE, DoneRun, pocket_run, run_training
 
 
 def answer(text: str) -> tuple[Message, ...]:
@@ -60,22 +60,39 @@ def build(run: RunFile, rows: list[Any], folder: Path, base: Any = None) -> tupl
     return trainer, tokenizer
 
 
+ENGINES = ("lean", "trl")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", ["orpo", "simpo"])
-def test_pairs_reach_the_model_without_doubled_tokens(method: str, tmp_path: Path) -> None:
-    trainer, tokenizer = build(pocket_run(method, tmp_path / "run"), PAIRS, tmp_path)
+def test_pairs_reach_the_model_without_doubled_tokens(
+    method: str, engine: str, tmp_path: Path
+) -> None:
+    run = pocket_run(method, tmp_path / "run", {"engine": engine})
+    trainer, tokenizer = build(run, PAIRS, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
-    for ids, mask in zip(
-        batch["chosen_input_ids"].tolist(), batch["chosen_attention_mask"].tolist(), strict=True
-    ):
-        seen = [token for token, real in zip(ids, mask, strict=True) if real]
-        text = tokenizer.decode(seen)
+    for ids in chosen_sides(batch):
+        text = tokenizer.decode(ids)
         # One end of turn each for the question and the answer, and nothing after it.
         assert text.count(tokenizer.eos_token) == 2
         assert text.endswith("is small." + tokenizer.eos_token)
 
 
+def chosen_sides(batch: Any) -> list[list[int]]:
+    """Prompt and chosen answer of each pair of a batch, padding left out."""
+    if "batch" not in batch:
+        rows, masks = batch["chosen_input_ids"], batch["chosen_attention_mask"]
+        return [ids[mask.bool()].tolist() for ids, mask in zip(rows, masks, strict=True)]
+    (layout,) = batch["batch"].parts
+    ids = layout.input_ids[0].tolist()
+    return [ids[s.start : s.start + s.prompt + s.answers[0]] for s in layout.spans]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", ["orpo", "simpo"])
-def test_prompt_that_fills_the_length_never_becomes_nan(method: str, tmp_path: Path) -> None:
+def test_prompt_that_fills_the_length_never_becomes_nan(
+    method: str, engine: str, tmp_path: Path
+) -> None:
     """On their own, TRL's trainers turn every adapter weight into NaN here, at loss 0.0."""
     data = tmp_path / "pairs.jsonl"
     long = "The rain in the garden falls on the leaves. " * 60
@@ -85,7 +102,7 @@ def test_prompt_that_fills_the_length_never_becomes_nan(method: str, tmp_path: P
     ]
     data.write_text("\n".join(json.dumps(row) for row in rows))
     run = change(
-        pocket_run(method, tmp_path / "run"),
+        pocket_run(method, tmp_path / "run", {"engine": engine}),
         {"data.path": str(data), "data.max_length": 64, "data.heldout": 0.0},
     )
     done = run_training(run)
@@ -96,7 +113,7 @@ def test_prompt_that_fills_the_length_never_becomes_nan(method: str, tmp_path: P
         assert tensor.isfinite().all(), name
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", DONE)
 def test_adapters_are_float32_and_all_of_them_move(
     method: str, done_runs: dict[str, DoneRun]
 ) -> None:
@@ -111,22 +128,24 @@ def test_adapters_are_float32_and_all_of_them_move(
     assert moved > 0
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("method", "rows"), [("kto", MARKS), ("simpo", PAIRS)])
 def test_quantised_base_keeps_a_float32_adapter(
-    method: str, rows: list[Any], tmp_path: Path
+    method: str, rows: list[Any], engine: str, tmp_path: Path
 ) -> None:
     """TRL casts the adapter of an nf4 model to bf16, which rounds small steps away."""
     import torch
 
-    run = change(pocket_run(method, tmp_path / "run"), {"model.precision": "nf4"})
+    run = pocket_run(method, tmp_path / "run", {"model.precision": "nf4", "engine": engine})
     trainer, _ = build(run, rows, tmp_path)
     trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert trained
     assert {parameter.dtype for parameter in trained.values()} == {torch.float32}
 
 
-def test_kto_batches_hold_both_labels_and_a_mismatched_answer(tmp_path: Path) -> None:
-    trainer, tokenizer = build(pocket_run("kto", tmp_path / "run"), MARKS, tmp_path)
+def test_kto_batches_of_trl_hold_both_labels_and_a_mismatched_answer(tmp_path: Path) -> None:
+    run = pocket_run("kto", tmp_path / "run", {"engine": "trl"})
+    trainer, tokenizer = build(run, MARKS, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     assert set(batch["label"].tolist()) == {True, False}
     matched = [tokenizer.decode(ids) for ids in batch["input_ids"]]
@@ -163,8 +182,8 @@ def adapter_tensors(done: DoneRun) -> dict[str, Any]:
     return tensors
 
 
-def test_kto_mismatched_answer_is_one_to_another_prompt_where_there_is_one() -> None:
-    halves = [EncodedLabelled(i // 2, [i // 2], [i], i % 2 == 0) for i in range(6)]
-    found = [row["KL_completion_ids"] for row in labelled_columns(halves)]
-    assert found == [[5], [5], [1], [1], [3], [3]]
-    assert [row["KL_completion_ids"] for row in labelled_columns(halves[:2])] == [[1], [0]]
+def test_both_engines_borrow_the_same_mismatched_answers() -> None:
+    rows = [EncodedLabelled(i // 2, [i // 2], [i], i % 2 == 0) for i in range(6)]
+    borrowed = mismatched(rows, 0)
+    found = [row["KL_completion_ids"] for row in labelled_columns(rows, 0)]
+    assert found == [rows[other].completion for other in borrowed]

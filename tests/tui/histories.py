@@ -87,7 +87,10 @@ def step_event(
         "learning_rate": 1e-6 * (1 - step / (steps + 1)),
         "grad_norm": 1.4 - 0.6 * rise + 0.2 * rng.random(),
         "tokens": 1_180 * step,
+        "rows": 4 * step,
         "tokens_per_second": 3_933 + rng.uniform(-60, 60),
+        "rows_per_second": 4 / PACE,
+        "mfu": 0.41 if cuda else None,
         "memory": memory,
         "memory_reserved": int(9.8 * GB) if cuda else None,
         "memory_peak": int(10.1 * GB) if cuda else int(1_310 * MB + 60 * MB * rise),
@@ -105,7 +108,11 @@ def step_event(
         reward_chosen=chosen,
         reward_rejected=rejected,
         margin=margin,
-        accuracy=None if method == "kto" else right / pairs,
+        accuracy=right / pairs,
+        logp_chosen=chosen / 2,
+        logp_rejected=rejected / 2,
+        logp_chosen_sum=30 * chosen,
+        logp_rejected_sum=30 * rejected,
         kl=max(0.0, 1.8 * rise + rng.gauss(0, 0.1)) if method == "kto" else None,
         **common,  # type: ignore[arg-type]
     )
@@ -126,7 +133,12 @@ def evaluated(method: str, step: int, steps: int, *, inflating: bool = False) ->
         reward_chosen=-1.03 - 0.2 * rise,
         reward_rejected=-1.05 - 0.93 * rise,
         margin=0.02 + 0.73 * rise,
-        accuracy=None if method == "kto" else right / 63,
+        accuracy=right / 63,
+        logp_chosen=-0.515 - 0.1 * rise,
+        logp_rejected=-0.525 - 0.465 * rise,
+        logp_chosen_sum=-30.9 - 6.0 * rise,
+        logp_rejected_sum=-31.5 - 27.9 * rise,
+        kl=1.6 * rise if method == "kto" else None,
     )
 
 

@@ -78,7 +78,7 @@ class Player(MonitorHarness):
 
 def main(arguments: list[str]) -> None:
     names = [item for item in arguments if not item.startswith("--")]
-    method: MethodName = names[0] if names else "simpo"  # type: ignore[assignment]
+    method: MethodName = names[0] if names else "simpo"
     upto = int(names[1]) if len(names) > 1 else 120
     cuda = "--cuda" in arguments
     events = list(histories.training(method, upto=upto, cuda=cuda))

@@ -101,74 +101,6 @@ async def test_a_few_steps_show_figures_and_no_promise(size: tuple[int, int]) ->
 
 
 @BOTH
-@pytest.mark.parametrize("method", ["simpo", "orpo"])
-async def test_half_way_every_panel_says_its_latest_figures(
-    size: tuple[int, int], method: MethodName
-) -> None:
-    events = list(histories.training(method, upto=120))
-    last = next(event for event in reversed(events) if isinstance(event, Step))
-    async with watching(events, method=method, size=size) as (app, _):
-        shows(
-            app,
-            f"{method} · pocket",
-            "step 120 of 240",
-            "50 %",
-            "0:36 left",
-            "tokens/s",
-            "Reward margin: chosen − rejected",
-            f"train {last.margin:+.2f}",
-            "● held-out +0.56",
-            f"train {last.loss:.2f}",
-            "● held-out 83 %",
-            "1.3 GB",
-            "no card: training on the CPU",
-            "checkpoint-120",
-        )
-        reads(app, "The margin widens and the held-out rows follow: margin +")
-        if size == WIDE:
-            shows(app, f"chosen {last.reward_chosen:+.2f}", f"rejected {last.reward_rejected:+.2f}")
-
-
-@BOTH
-async def test_a_card_shows_its_memory_and_its_load(size: tuple[int, int]) -> None:
-    async with watching(histories.training(upto=20, cuda=True), size=size, cuda=True) as (app, _):
-        shows(app, "11.2 GB of 16.0 GB", "10.1 GB", "64 °C", "145 W")
-        assert "no card" not in text_of(app)
-        if size == WIDE:
-            shows(app, "tensors", "reserved", "9.8 GB", "whole card", "70 %", "Graphics card")
-
-
-@BOTH
-async def test_sft_has_no_rewards_and_no_empty_panels(size: tuple[int, int]) -> None:
-    async with watching(histories.training("sft", upto=120), method="sft", size=size) as (app, _):
-        text = text_of(app)
-        assert "eward" not in text
-        assert "argin" not in text
-        assert "ccuracy" not in text
-        assert "after the first step" not in text
-        shows(app, "Loss", "● held-out 1.56")
-        reads(app, "Learning, and the held-out rows follow")
-        if size == WIDE:
-            shows(app, "Gradient norm")
-
-
-@BOTH
-async def test_kto_shows_the_distance_where_there_is_no_accuracy(size: tuple[int, int]) -> None:
-    async with watching(histories.training("kto", upto=120), method="kto", size=size) as (app, _):
-        shows(app, "Distance from the base (KL)", "● held-out +0.56")
-        assert "Accuracy" not in text_of(app)
-
-
-async def test_nothing_held_out_leaves_no_empty_legend() -> None:
-    started = dataclasses.replace(histories.started(), heldout_rows=0)
-    steps = [event for event in histories.training(upto=30) if isinstance(event, Step)]
-    async with watching([started, *steps]) as (app, _):
-        shows(app, "none held out")
-        reads(app, "Nothing is held out.")
-        assert "● held-out" not in text_of(app)
-
-
-@BOTH
 async def test_a_warning_stands_in_the_log_with_its_code(size: tuple[int, int]) -> None:
     events = [*histories.training(upto=3), histories.warned(t=8)]
     async with watching(events, size=size) as (app, _):
@@ -199,7 +131,7 @@ async def test_the_end_is_a_summary_and_enter_goes_back_to_the_charts(
             "12 rows: 4 identical sides, 8 answer too long",
             "+0.02 → +0.63",
             "51 % → 87 %",
-            "1:18, 3,933 tokens/s",
+            "1:18, 3,933 tokens/s, 13.3 pairs/s",
             "runs/simpo-pocket/adapter",
             "backprop-tui run runs/simpo-pocket/run.toml",
         )

@@ -70,7 +70,7 @@ async def test_a_negative_beta_is_refused_while_typing_and_stops_the_start() -> 
 
 
 async def test_of_two_fixes_f6_takes_the_focused_field_s() -> None:
-    plan = change(SIMPO, {"method": "kto", "training.batch_size": 1})
+    plan = change(SIMPO, {"method": "kto", "engine": "trl", "training.batch_size": 1})
     async with wizard(run=plan) as it:
         await it.go("tuning")
         await it.type("1e-4")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from backprop_tui.core.effective import KTO_SMALLEST_BATCH
+from backprop_tui.core.effective import smallest_batch
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
 from backprop_tui.core.text import parameters, size
 
@@ -245,7 +245,7 @@ def does_not_fit(case: Case) -> Advice | None:
         return None
     largest = max(memory.parts, key=lambda part: memory.parts[part])
     run = case.run
-    smallest = KTO_SMALLEST_BATCH if run.method == "kto" else 1
+    smallest = smallest_batch(run)
     fix: Fix | None = None
     if not run.training.checkpointing:
         fix = Fix("turn checkpointing on", (("training.checkpointing", True),))

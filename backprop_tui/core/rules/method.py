@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 
-from backprop_tui.core.effective import KTO_SMALLEST_BATCH
-from backprop_tui.core.methods import HALOS, KTO_PAPER, SIMPO_PAPER, SIMPO_README
-from backprop_tui.core.rates import CLAMPED_RATE, KTO_BAND, RATE_LADDER, is_over_limit
+from backprop_tui.core.methods import HALOS, KTO_PAPER, METHODS, SIMPO_PAPER, SIMPO_README
+from backprop_tui.core.rates import CLAMPED_RATE, is_over_limit
 from backprop_tui.core.recommend import recommend
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
-from backprop_tui.core.text import count, plural, rate
+from backprop_tui.core.text import plural, rate
 
 GAMMA_RATIO_LIMIT = 1.0
 COPIED_RATIO = 5.0  # several tools ship this gamma/beta as their default
-KTO_EFFECTIVE_BATCH = (16, 128)  # HALOs
 # About ten times the ladder's rate, and still below each method's clamp.
 LORA_RATES: dict[str, float] = {"simpo": 9e-6, "kto": 5e-6}
 LORA_RATE_SOURCE = "Schulman et al., LoRA Without Regret (Thinking Machines, 2025)"
-HIGHEST_PUBLISHED = max(value for ladder in RATE_LADDER.values() for _, value in ladder)
+HIGHEST_PUBLISHED = max(value for method in METHODS.values() for _, value in method.rates)
 RATE_CEILING = 20 * HIGHEST_PUBLISHED  # tiny models bear more than the ladder's
 FEW_STEPS, ENOUGH_STEPS = 10, 50
 
@@ -96,116 +94,36 @@ def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Ad
     )
 
 
-def kto_full_fine_tuning(case: Case) -> Advice | None:
-    """The frozen base is KTO's reference; full fine-tuning would change it."""
-    if case.run.method != "kto" or case.run.lora is not None:
+def reference_full_fine_tuning(case: Case) -> Advice | None:
+    """The frozen base is the reference of some methods; full fine-tuning would change it."""
+    method = METHODS[case.run.method]
+    if not method.reference or case.run.lora is not None:
         return None
     return Advice(
         code="CONFIG_INVALID_SETTING",
         level="problem",
         field="lora",
         message=(
-            "kto without [lora]: the frozen base must be there to be the reference, and full "
-            "fine-tuning changes it. Allowed: a [lora] table."
+            f"{method.name} without [lora]: the frozen base must be there to be the reference, and "
+            "full fine-tuning changes it. Allowed: a [lora] table."
         ),
         fix=Fix("train an adapter", (("lora.rank", 16),)),
-        source=KTO_PAPER,
+        source=method.source,
     )
 
 
-def kto_batch_raised(case: Case) -> Advice | None:
-    """The KL term needs a second example."""
-    if case.run.method != "kto" or case.run.training.batch_size >= KTO_SMALLEST_BATCH:
+def engine_without_trainer(case: Case) -> Advice | None:
+    """TRL has no trainer for this objective."""
+    method = METHODS[case.run.method]
+    if case.run.engine != "trl" or method.trl:
         return None
+    fitting = ", ".join(name for name, other in METHODS.items() if other.trl)
     return Advice(
-        code="kto-batch-raised",
-        level="warning",
-        field="training.batch_size",
-        message=(
-            f"batch_size {case.run.training.batch_size} is raised to {KTO_SMALLEST_BATCH}: "
-            "KTO's KL term compares each answer with another one's."
-        ),
-        fix=Fix(f"set {KTO_SMALLEST_BATCH}", (("training.batch_size", KTO_SMALLEST_BATCH),)),
-        source=KTO_PAPER,
-    )
-
-
-def kto_effective_batch(case: Case) -> Advice | None:
-    """KTO's published effective batches are 16 to 128."""
-    low, high = KTO_EFFECTIVE_BATCH
-    size = case.plan.batch_size * case.plan.accumulation
-    if case.run.method != "kto" or low <= size <= high:
-        return None
-    batch = case.plan.batch_size
-    if batch > high:
-        fix = Fix(f"batch {high}", (("training.batch_size", high), ("training.accumulation", 1)))
-    else:
-        accumulation = math.ceil(low / batch) if size < low else high // batch
-        fix = Fix(f"accumulate {accumulation}", (("training.accumulation", accumulation),))
-    return Advice(
-        code="kto-effective-batch",
-        level="warning",
-        field="training.accumulation",
-        message=f"Effective batch {size}: KTO's authors use {low} to {high}.",
-        fix=fix,
-        source=HALOS,
-    )
-
-
-def kto_one_label(case: Case) -> Advice | None:
-    """With one label missing altogether the loss is constant: refuse."""
-    data, rows = case.facts.data, case.rows
-    if case.run.method != "kto" or data is None or data.shape != "unpaired" or not data.kept:
-        return None
-    if rows.desirable and rows.undesirable:
-        return None
-    present = "good" if rows.desirable else "bad"
-    return Advice(
-        code="kto-one-label",
+        code="engine-no-trainer",
         level="problem",
-        field="data.path",
-        message=(
-            f"All {count(rows.train)} training rows of {data.name} are marked {present}. KTO needs "
-            "both marks; with one alone its loss has no direction. Allowed: true and false labels."
-        ),
-        source=KTO_PAPER,
-    )
-
-
-def kto_rebalanced(case: Case) -> Advice | None:
-    """Say which weight was raised, or that even the tenfold cap leaves the band."""
-    balance = case.plan.balance
-    kto = case.run.kto
-    if balance is None or kto is None or not balance.changed:
-        return None
-    low, high = KTO_BAND
-    overridden = (
-        " Your own weights were overridden."
-        if (kto.desirable_weight, kto.undesirable_weight) != (1.0, 1.0)
-        else ""
-    )
-    capped = (
-        f" Raised tenfold, the most allowed, the ratio is still {balance.ratio:.2f}."
-        if balance.capped
-        else ""
-    )
-    raised = (
-        "desirable_weight"
-        if balance.desirable_weight != kto.desirable_weight
-        else "undesirable_weight"
-    )
-    return Advice(
-        code="kto-rebalanced",
-        level="warning",
-        field=f"kto.{raised}",
-        message=(
-            f"{count(case.rows.desirable)} good and {count(case.rows.undesirable)} bad training "
-            f"rows: weights become {balance.desirable_weight:.3g} good, "
-            f"{balance.undesirable_weight:.3g} bad, to bring weighted good : bad between "
-            f"{low:g} and {high:.2f}.{overridden}{capped}"
-        ),
-        fix=Fix("leave the weights alone", (("kto.rebalance", False),)),
-        source=KTO_PAPER,
+        field="engine",
+        message=f'engine = "trl": TRL has no trainer for {method.name}. It has: {fitting}.',
+        fix=Fix("use our own trainer", (("engine", "lean"),)),
     )
 
 
@@ -272,11 +190,8 @@ METHOD_RULES: tuple[Rule, ...] = (
     simpo_gamma_ratio,
     simpo_lr_clamped,
     kto_lr_clamped,
-    kto_full_fine_tuning,
-    kto_one_label,
-    kto_rebalanced,
-    kto_batch_raised,
-    kto_effective_batch,
+    reference_full_fine_tuning,
+    engine_without_trainer,
     rate_high,
     lora_rate_low,
     few_steps,

@@ -1,13 +1,15 @@
-"""The share of pairs in the right order; for kto, which has no pairs, the distance walked."""
+"""How often the chosen answer is ahead; for kto also the distance walked from the base."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backprop_tui.core.chart import Run
 from backprop_tui.core.events import Evaluated, Event, Started, Step
+from backprop_tui.core.reading import figure
 from backprop_tui.core.text import percent
 from backprop_tui.tui.panels.chart import ChartPanel, Curve
-from backprop_tui.tui.panels.panel import words
+from backprop_tui.tui.panels.panel import LABEL, VALUE, Line, words
 
 
 def _whole(value: float | None) -> str:
@@ -15,18 +17,26 @@ def _whole(value: float | None) -> str:
 
 
 KL = Curve("train", "line", Step, "kl")
+KL_NAME = "Distance from the base (KL)"
 
 
 class AccuracyPanel(ChartPanel):
-    """Accuracy in percent; the KL estimate where a run reports that and no accuracy."""
+    """Accuracy in percent, with the KL estimate at the foot where a method has one.
+
+    Where a run reports KL and no accuracy, KL is the chart.
+    """
 
     TITLE = "Accuracy, % of pairs"
-    KL_TITLE = "Distance from the base (KL)"
+    UNPAIRED_TITLE = "Good ranked above bad, %"
     CURVES = (
         Curve("train", "line", Step, "accuracy", _whole, 100.0),
         Curve("held-out", "marks", Evaluated, "accuracy", _whole, 100.0),
         KL,
     )
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.accuracy_title = self.TITLE
 
     @property
     def shows_kl(self) -> bool:
@@ -36,18 +46,26 @@ class AccuracyPanel(ChartPanel):
         )
 
     def take(self, event: Event) -> None:
-        """Decide by what came in whether this is accuracy or KL."""
+        """Decide by what came in whether the chart is accuracy or KL."""
         super().take(event)
-        kto = isinstance(event, Started) and event.method == "kto"
-        if kto or isinstance(event, Step | Evaluated):
-            title = self.KL_TITLE if kto or self.shows_kl else self.TITLE
-            if not (isinstance(event, Evaluated) and event.accuracy is None):
-                self.border_title = words(title)
-            self.INCLUDE = (0.0,) if self.shows_kl else (0.0, 100.0)
-            self.GUIDES = () if self.shows_kl else (50.0,)
+        if isinstance(event, Started) and event.method == "kto":
+            self.accuracy_title = self.UNPAIRED_TITLE
+        kl = self.shows_kl
+        self.border_title = words(KL_NAME if kl else self.accuracy_title)
+        self.INCLUDE = (0.0,) if kl else (0.0, 100.0)
+        self.GUIDES = () if kl else (50.0,)
 
     def curves(self) -> Sequence[Curve]:
         """Accuracy of both kinds of rows, or KL."""
         if self.shows_kl:
             return [KL]
         return [curve for curve in super().curves() if curve is not KL]
+
+    def foot(self, width: int) -> Line:
+        """The newest KL estimate, where the chart is not of it already."""
+        last = self.traces[KL].last
+        if last is None or self.shows_kl:
+            return []
+        value = figure(last)
+        fits = [label for label in (f"{KL_NAME} ", "KL ") if len(label + value) <= width]
+        return [Run(fits[0], LABEL), Run(value, VALUE)] if fits else []

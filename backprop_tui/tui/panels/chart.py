@@ -14,6 +14,7 @@ from backprop_tui.tui.panels.panel import LABEL, VALUE, Line, Panel
 from backprop_tui.tui.signs import is_plain
 
 signed = partial(figure, signed=True)
+FOOT_FROM = 10  # lines of a panel from which a foot does not crowd the chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,14 @@ class ChartPanel(Panel):
         return [curve for curve in self.traces if curve.event is not hidden]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        """The figures, and under them the chart."""
-        return [self.figures(width), *self.chart(width, height - 1)]
+        """The figures, under them the chart, and at the foot a line where there is room."""
+        foot = self.foot(width) if height >= FOOT_FROM else []
+        chart = self.chart(width, height - 1 - bool(foot))
+        return [self.figures(width), *chart, *([foot] if foot else [])]
+
+    def foot(self, width: int) -> Line:
+        """Figures beside the curves, on one line of at most `width` cells; [] for none."""
+        return []
 
     def chart(self, width: int, height: int) -> list[Line]:
         """The chart alone."""

@@ -1,28 +1,32 @@
-"""What the card does between steps: how busy, how warm, how much power."""
+"""What the card does: how busy, how warm, how much power, and how much of it is training."""
 
 from __future__ import annotations
 
 from backprop_tui.core.chart import Run
-from backprop_tui.core.events import Event, GpuSampled
-from backprop_tui.core.text import NA
+from backprop_tui.core.events import Event, GpuSampled, Step
+from backprop_tui.core.text import NA, percent
 from backprop_tui.tui.panels.panel import LABEL, VALUE, WARN, Line, Panel, bar, words
 
 HOT = 84  # degrees Celsius from which consumer cards slow down
 
 
 class GpuPanel(Panel):
-    """Utilisation, temperature and power of the card. Not shown on a CPU run."""
+    """Utilisation, temperature and power of the card, and, where its peak rate is known and there
+    is a line left, the share of it that training reaches. Not shown on a CPU run."""
 
     TITLE = "Graphics card"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.gpu: GpuSampled | None = None
+        self.mfu: float | None = None
 
     def take(self, event: Event) -> None:
         """Keep the newest reading."""
         if isinstance(event, GpuSampled):
             self.gpu, self.changed = event, True
+        elif isinstance(event, Step) and event.mfu is not None:
+            self.mfu, self.changed = event.mfu, True
 
     def lines(self, width: int, height: int) -> list[Line]:
         """A label, a figure and a bar where there is a limit to compare with."""
@@ -32,11 +36,14 @@ class GpuPanel(Panel):
         power = f"{gpu.power:.0f} W" if gpu.power is not None else NA
         share = gpu.power / gpu.power_limit if gpu.power and gpu.power_limit else None
         busy = f"{gpu.utilisation} %" if gpu.utilisation is not None else NA
-        return [
+        rows = [
             _row("busy", busy, None if gpu.utilisation is None else gpu.utilisation / 100, width),
             _row("temperature", words(heat), None, width, "hot" if hot else ""),
             _row("power", power, share, width),
-        ][:height]
+        ]
+        if self.mfu is not None:
+            rows.append(_row("of its peak", percent(self.mfu), self.mfu, width))
+        return rows[:height]
 
 
 def _row(label: str, value: str, share: float | None, width: int, note: str = "") -> Line:

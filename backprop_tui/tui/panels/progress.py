@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from backprop_tui.core.chart import Run
 from backprop_tui.core.events import Event, Failed, Finished, History, Step
+from backprop_tui.core.pace import pace
 from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.text import count, duration
 from backprop_tui.tui.panels.panel import BAD, GOOD, LABEL, VALUE, WARN, Line, Panel, bar, words
 from backprop_tui.tui.signs import SIGNS
+
+BAR = 32  # cells the bar and the percentage keep beside the speeds
 
 
 class ProgressPanel(Panel):
@@ -79,14 +82,25 @@ class ProgressPanel(Panel):
         if last and not ended:
             left = self.history.eta
             times += "" if left is None else f" · {duration(left)} left"
-        if last and last.tokens_per_second:
-            times += f" · {count(round(last.tokens_per_second))} tokens/s"
-        times = words(times)
+        times = words(times + self._pace(width - len(times)))
         share = last.step / last.steps if last and last.steps else 0.0
         percent = f"{int(share * 100):>3} %  "
         full, free = bar(share, max(0, width - len(times) - len(percent) - 2))
         role = BAD if isinstance(ended, Failed) else GOOD if ended else 0
         return [Run(full, role), Run(free, LABEL), Run(percent, VALUE), Run("  " + times, LABEL)]
+
+    def _pace(self, room: int) -> str:
+        """Tokens a second, and more of the speeds as long as the bar keeps its length."""
+        last = self.history.last
+        if last is None:
+            return ""
+        method = self.history.started.method if self.history.started else self.method
+        shown = ""
+        for part in pace(last.tokens_per_second, last.rows_per_second, last.mfu, method):
+            if shown and room - len(f"{shown} · {part}") < BAR:
+                break
+            shown += f" · {part}"
+        return shown
 
 
 def _steps(last: Step) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -11,7 +9,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from backprop_tui.core.methods import METHODS, Method, MethodName, Preset
+from backprop_tui.core.methods import METHODS, Method, Preset
 from backprop_tui.core.recommend import Reason
 from backprop_tui.core.text import rate
 from backprop_tui.tui.field import ChoiceField, Field, SwitchField, TextField, planner
@@ -22,16 +20,24 @@ from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.view import View
 
-NAMES = {
-    "beta": "beta",
-    "gamma": "gamma",
-    "desirable_weight": "good weight",
-    "undesirable_weight": "bad weight",
-}
+# Labels of knobs; the others are called by their own names.
+NAMES = {"desirable_weight": "good weight", "undesirable_weight": "bad weight"}
+OTHERS = "others"  # id of the line above the other objectives, which cannot be chosen
 
 
 class MethodStep(Step):
-    """Four methods, the reasons for one, its numbers and published settings."""
+    """The methods, the reasons for one, its numbers and published settings."""
+
+    # Four methods, the line under them, and a sign that more follow; narrow, some take two lines.
+    DEFAULT_CSS = """
+    MethodStep #methods {
+        max-height: 6;
+        scrollbar-size-vertical: 1;
+    }
+    .-narrow MethodStep #methods {
+        max-height: 8;
+    }
+    """
 
     name_ = "method"
     title = "Method"
@@ -53,8 +59,10 @@ class MethodStep(Step):
         recommended = view.recommendation.method
         options = [
             Option(_row(method, method.name == chosen, method.name == recommended), id=method.name)
-            for method in METHODS.values()
+            for method in sorted(METHODS.values(), key=lambda method: method.other)
         ]
+        first = sum(not method.other for method in METHODS.values())
+        options.insert(first, Option(_line_above_others(), id=OTHERS, disabled=True))
         replace_options(self.query_one("#methods", OptionList), options, chosen)
         self.query_children(Notes).first().show(view.under("method"))
         put(self.query_one("#reasons", Static), reasons(view))
@@ -73,7 +81,7 @@ class MethodStep(Step):
     def choose(self, event: OptionList.OptionSelected) -> None:
         """A method was taken by hand."""
         event.stop()
-        planner(self).choose_method(cast(MethodName, event.option_id))
+        planner(self).choose_method(str(event.option_id))
 
     @on(OptionList.OptionSelected, "#presets")
     def take_preset(self, event: OptionList.OptionSelected) -> None:
@@ -82,7 +90,7 @@ class MethodStep(Step):
         plan = planner(self).plan
         preset = METHODS[plan.method].presets[event.option_index]
         changes = {f"{plan.method}.{name}": value for name, value in preset.knobs}
-        if plan.lora is None:
+        if plan.lora is None and preset.learning_rate is not None:
             changes["training.learning_rate"] = preset.learning_rate
         planner(self).apply(changes)
 
@@ -92,7 +100,7 @@ def knobs(method: Method) -> list[Field]:
     fields: list[Field] = [
         TextField(
             f"{method.name}.{knob.name}",
-            NAMES[knob.name],
+            _label(knob.name),
             "number",
             empty=rate(knob.default),
             help=f"{knob.help} Default {rate(knob.default)}.",
@@ -140,23 +148,35 @@ def _row(method: Method, chosen: bool, recommended: bool) -> Content:
     )
 
 
+def _line_above_others() -> Content:
+    return Content("other objectives, never recommended")
+
+
+def _label(knob: str) -> str:
+    return NAMES.get(knob, knob.replace("_", " "))
+
+
 def _preset(preset: Preset) -> Content:
-    numbers = "  ".join(f"{NAMES[name]} {rate(value)}" for name, value in preset.knobs)
+    numbers = "  ".join(f"{_label(name)} {rate(value)}" for name, value in preset.knobs)
+    published = preset.learning_rate
     return Content.from_markup(
-        "$name $numbers [$muted]rate $rate[/]",
+        "$name $numbers [$muted]$rate[/]",
         name=f"{preset.name:<25}",
         numbers=f"{numbers:<24}",
-        rate=rate(preset.learning_rate),
+        rate="" if published is None else f"rate {rate(published)}",
     )
 
 
 def cited(view: View) -> Content:
     """Where the published settings come from, and what becomes of their rates."""
-    sources = dict.fromkeys(preset.source for preset in METHODS[view.plan.method].presets)
+    presets = METHODS[view.plan.method].presets
+    sources = ", ".join(dict.fromkeys(preset.source for preset in presets))
     taken = "taken too" if view.plan.lora is None else "not taken: an adapter wants its own"
+    rates = (
+        "Values a comparison searched: run several, compare them on the same held-out rows."
+        if all(preset.learning_rate is None for preset in presets)
+        else f"Theirs are rates for full fine-tuning, {taken}."
+    )
     return Content.from_markup(
-        "Published settings  [not bold $muted]$sources\nTheirs are rates for full fine-tuning, "
-        "$taken.[/]",
-        sources=", ".join(sources),
-        taken=taken,
+        "Published settings  [not bold $muted]$sources\n$rates[/]", sources=sources, rates=rates
     )

@@ -1,0 +1,62 @@
+"""The first and the last event of a run that goes as planned."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+from backprop_tui.core.events import Finished, Started
+from backprop_tui.core.runfile import ProvenanceSection, RunFile
+from backprop_tui.probe.survey import Survey
+from backprop_tui.train.folder import RunFolder, free_name
+
+
+def started(t: float, run: RunFile, found: Survey, trainer: Any, world: int) -> Started:
+    """The run as it will be. found: of the rows that are really left; world: processes."""
+    provenance = run.provenance or ProvenanceSection()
+    parameters = list(trainer.model.parameters())
+    return Started(
+        t=t,
+        method=run.method,
+        model=run.model.id,
+        data=run.data.path,
+        device=provenance.device if world == 1 else f"{world} x {provenance.device}",
+        output=run.output,
+        steps=found.plan.steps,
+        train_rows=found.counts.train,
+        heldout_rows=found.counts.heldout,
+        dropped=dict(provenance.dropped),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        # Of the base: a quantised weight's storage does not count its elements.
+        parameters=(found.facts.model.parameters if found.facts.model else None)
+        or sum(p.numel() for p in parameters),
+        learning_rate=found.plan.learning_rate,
+        seed=run.training.seed,
+    )
+
+
+def finished(
+    t: float, step: int, folder: RunFolder | None, *, stopped: bool, path: str
+) -> Finished:
+    """A run that ended as asked. path: of what was saved, "" for nothing."""
+    from backprop_tui.train.provenance import replay_command
+
+    replay = ""
+    if folder:
+        name = folder.path.name.partition("-replay")[0]  # of a replay: the same again
+        target = free_name(folder.path.with_name(f"{name}-replay"))
+        replay = replay_command(str(folder.run_file), str(target))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if path:
+        from backprop_tui.train.emit import memory_in_use
+
+        peak = memory_in_use()[2] or peak
+    return Finished(
+        t=t,
+        step=step,
+        stopped=stopped,
+        seconds=t,
+        memory_peak=peak,
+        path=path,
+        replay=replay,
+    )

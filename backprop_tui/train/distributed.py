@@ -1,0 +1,255 @@
+"""This process among the others of one run: who it is, and how they keep in step.
+
+`accelerate launch` and `torchrun` start a process for every card and tell each its place in
+environment variables. Rank 0, the main process, alone writes and speaks. What all must agree on
+goes through torch.distributed. Why a process failed goes through the store the processes met at,
+because a process that waits for a card cannot be told in any other way. Without a launcher there
+is one process, and nothing here has an effect.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from backprop_tui.core.control import Control
+from backprop_tui.core.effective import effective
+from backprop_tui.core.errors import InputError, RunError
+from backprop_tui.core.events import Failed, from_line, to_line
+from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.text import plural
+from backprop_tui.probe.survey import Survey
+
+FAILED, DONE = "failed", "done"  # keys of the store
+LOOK_EVERY = 0.5  # seconds between two looks at whether another process failed
+GRACE = 2.0  # seconds this process has to notice by itself
+LINGER = 20.0  # seconds the others stay for the main process's last word
+PATIENCE = timedelta(hours=1)  # how long one process may wait for another
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Why a process could not go on. trace: the traceback of an error nobody foresaw."""
+
+    rank: int
+    ending: Failed
+    trace: str = ""
+
+    def encoded(self) -> str:
+        """For the store."""
+        return json.dumps([self.rank, to_line(self.ending), self.trace])
+
+    def heard(self, t: float, log: str) -> Failed:
+        """The last event of a process that this one's failure ends."""
+        message = f"Rank {self.rank}: {self.ending.message}"
+        return replace(self.ending, t=t, message=message, log=log)
+
+    @classmethod
+    def decoded(cls, text: str) -> Word:
+        """Out of the store."""
+        rank, event, trace = json.loads(text)
+        ending = from_line(event)
+        assert isinstance(ending, Failed)
+        return cls(rank, ending, trace)
+
+
+@dataclass(slots=True)
+class Team:
+    """rank: 0 is the main process. world: how many there are. local_rank: which card here."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    _store: Any = None
+    _ended: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def here(cls) -> Team:
+        """As the launcher says; alone without one."""
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+            return cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        rank, world, local_rank = (int(os.environ.get(name, "0")) for name in names)
+        return cls(rank, world, local_rank)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.world == 1
+
+    def join(self, run: RunFile, lost: Callable[[Word], None]) -> None:
+        """Meet the others; waits until all are there.
+
+        lost: called in a thread when another process failed and this one did not notice within
+        GRACE seconds, as when it waits for a card that will not answer. The process ends after.
+        """
+        if self.alone:
+            return
+        import torch
+        import torch.distributed as dist
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
+        backend = "gloo"
+        if run.machine.device != "cpu" and torch.cuda.is_available():
+            backend = "cpu:gloo,cuda:nccl"
+            if self.local_rank >= (cards := torch.cuda.device_count()):
+                raise RunError(
+                    f"More processes than cards on this machine: {cards} to be seen.",
+                    hint=f"start {cards} processes a machine",
+                    code="RUN_NO_CARD",
+                )
+            torch.cuda.set_device(self.local_rank)
+        store, _, _ = next(rendezvous("env://"))
+        self._store = PrefixStore("backprop-tui", store)
+        dist.init_process_group(
+            backend,
+            store=PrefixStore("group", store),
+            rank=self.rank,
+            world_size=self.world,
+            timeout=PATIENCE,
+        )
+        if self.main:
+            atexit.register(self._done)
+        threading.Thread(target=self._watch, args=(lost,), name="team", daemon=True).start()
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        self.gather(None)
+
+    def gather(self, mine: T) -> list[T]:
+        """What each process gives, in the order of their ranks."""
+        if self.alone:
+            return [mine]
+        import torch.distributed as dist
+
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, mine)
+        return found
+
+    def share(self, value: T) -> T:
+        """What the main process gives; the others' value is not looked at."""
+        if self.alone:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is so for any process. Each must ask, in the same place."""
+        if self.alone:
+            return mine
+        import torch
+        import torch.distributed as dist
+
+        flag = torch.tensor(int(mine))
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def tell(self, word: Word) -> Word:
+        """Say why this process ends; the word of the one that failed first."""
+        if self._store is None:
+            return word
+        with suppress(Exception):  # the store went with the process that kept it
+            first = self._store.compare_set(FAILED, "", word.encoded())
+            return Word.decoded(first.decode())
+        return word
+
+    def claim_the_end(self) -> None:
+        """Called when the work here is over, before the last event; it is written once."""
+        if not self._ended.acquire(blocking=False):
+            time.sleep(LINGER)  # the watching thread is ending this process
+
+    def part(self) -> None:
+        """The end of a run. The others leave after the main process: a launcher that sees one
+        leave ends the rest, and the main process may still have something to say."""
+        if self._store is None or self.main:
+            return
+        end = time.monotonic() + LINGER
+        with suppress(Exception):  # the store went with the main process
+            while not self._store.check([DONE]) and time.monotonic() < end:
+                time.sleep(LOOK_EVERY / 5)
+
+    def _done(self) -> None:
+        """The main process leaves, and is not to be ended in the middle of that."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        with suppress(Exception):
+            self._store.set(DONE, "1")
+
+    def _watch(self, lost: Callable[[Word], None]) -> None:
+        with suppress(Exception):  # the store went with the process that kept it
+            while not self._store.check([FAILED]):
+                time.sleep(LOOK_EVERY)
+            word = Word.decoded(self._store.get(FAILED).decode())
+            time.sleep(GRACE)
+            if word.rank == self.rank or not self._ended.acquire(blocking=False):
+                return
+            try:
+                lost(word)
+                self._store.set(DONE, "1")
+            finally:
+                os._exit(word.ending.exit_code)
+
+
+class Agreed(Control):
+    """The requests to a run of several processes: one asking is enough, and all hear of it in the
+    same place. Each process must ask in the same places."""
+
+    def __init__(self, mine: Control, team: Team) -> None:
+        super().__init__()
+        self.mine, self.team = mine, team
+
+    @property
+    def stopping(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.team.any(self.mine.stopping)
+
+    def take_save(self) -> bool:
+        """Whether any process was asked to save since the last call."""
+        return self.team.any(self.mine.take_save())
+
+
+def same_rows(team: Team, found: Survey) -> None:
+    """Refuse where the processes do not read the same: each would wait for what never comes."""
+    mine = (found.facts.data and found.facts.data.sha256, found.counts)
+    if any(other != mine for other in team.gather(mine)):
+        raise InputError(
+            "The processes of this run read different rows.",
+            hint="data.path must name the same file on every machine",
+            code="RUN_ROWS_DIFFER",
+        )
+
+
+def share_out(team: Team, run: RunFile, found: Survey, say: Callable[[str], None]) -> Survey:
+    """The plan when every process trains on its part of the rows.
+
+    Each accumulates as the run file says, so a step has `world` times the rows, and the plan is
+    that of one process with `world` times the accumulation.
+    """
+    if team.alone:
+        return found
+    plan, world = found.plan, team.world
+    training = run.training.model_copy(update={"accumulation": plan.accumulation * world})
+    wide = effective(run.model_copy(update={"training": training}), found.facts, found.counts)
+    rows = world * plan.batch_size * plan.accumulation
+    parts = f"{world} x {plan.batch_size} x {plan.accumulation}"
+    say(f"{world} processes: {parts} = {plural(rows, 'row')} a step")
+    return replace(found, plan=replace(wide, accumulation=plan.accumulation))

@@ -1,0 +1,258 @@
+"""PreferenceTrainer: transformers.Trainer around a pure objective and the lean forward.
+
+Accumulation, schedules, optimizers, checkpoints, DistributedDataParallel and FSDP are the
+library's. Ours: what a batch is, its loss, and figures that are means of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from backprop_tui.train.engine.batch import Batch, Collator, RowSet
+from backprop_tui.train.engine.check import decide, evaluating
+from backprop_tui.train.engine.forward import LeanForward, causal_model, sums
+from backprop_tui.train.engine.metrics import Measured, figures, merge
+from backprop_tui.train.engine.objectives import Objective, Result, Sides
+from backprop_tui.train.engine.order import BatchOrder
+
+# A token with gradient, in forward passes without one: the base is frozen, so its backward
+# computes no weight gradients; recomputing is one pass more.
+COST, COST_RECOMPUTED = 2.0, 3.0
+
+
+class PreferenceTrainer(Trainer):  # type: ignore[misc]
+    """Trains any objective of objectives.py. count: told the tokens and rows of each batch."""
+
+    # compute_loss returns the mean of one batch: the library divides by the accumulation.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: TrainingArguments,
+        train: RowSet,
+        heldout: RowSet | None,
+        tokenizer: Any,
+        objective: Objective,
+        knobs: Mapping[str, float],
+        count: Callable[[int, int], None],
+        batch_tokens: int | None = None,
+        callbacks: list[Any] | None = None,
+    ) -> None:
+        self.objective, self.knobs, self.count = objective, knobs, count
+        self.measured: list[Measured] = []
+        self.held: dict[int, tuple[Tensor, Tensor]] = {}  # row -> sums, lengths
+        self.lean = LeanForward(causal_model(model))
+        self.collator = Collator(
+            pad=tokenizer.pad_token_id or 0,
+            most=batch_tokens,
+            cost=COST_RECOMPUTED if args.activation_checkpointing else COST,
+        )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train,
+            eval_dataset=heldout,
+            data_collator=self.collator,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        self.choose_path()
+
+    def choose_path(self) -> None:
+        """Take the quickest way that is right for this model, on the longest row of all, which
+        passes whatever window its attention has, and a short one beside it."""
+        rows: RowSet = self.train_dataset
+        first = list(self._get_train_sampler())[: self.args.train_batch_size]
+        shortest = min(first, key=lambda row: rows.group(row).packed_tokens)
+        longest = max(range(len(rows)), key=lambda row: rows.group(row).packed_tokens)
+        some = [rows.group(row) for row in dict.fromkeys((shortest, longest))]
+        with self.accelerator.autocast():
+            path = decide(self.lean, self.model, some, half=self.half)
+        self.lean.use(path)
+        self.collator.shared = path.shared
+
+    @property
+    def half(self) -> bool:
+        """Whether the model computes in 16 bits."""
+        dtypes = {p.dtype for p in self.model.parameters() if p.is_floating_point()}
+        return bool(self.args.bf16 or self.args.fp16 or dtypes & {torch.bfloat16, torch.float16})
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> BatchOrder:
+        rows = train_dataset or self.train_dataset
+        tokens = [rows.group(row).packed_tokens for row in range(len(rows))]
+        seed = self.args.data_seed or 0
+        grouped = not self.collator.shared
+        return BatchOrder(tokens, self.args.train_batch_size, seed, grouped=grouped)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted by the library: it does not know these batches."""
+        return 0
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Forward and backward of one batch, part by part; its mean loss."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        model.train()
+        borrowed = None
+        if batch.borrowed is not None:
+            with torch.no_grad():
+                borrowed = sums(model, batch.borrowed)
+            self.count(batch.borrowed.tokens, 0)
+        total = torch.zeros((), device=self.args.device)
+        for number in range(len(batch.parts)):
+            last = number == len(batch.parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                given = {"batch": batch, "part": number, "borrowed": borrowed}
+                total += super().training_step(model, given)
+            self.count(batch.parts[number].tokens, batch.sizes[number])
+        return total
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """The sum of one part's losses over the rows of the whole batch."""
+        batch, number = inputs["batch"], inputs["part"]
+        layout = batch.parts[number]
+        start = sum(batch.sizes[:number])
+        rows = slice(start, start + batch.sizes[number])
+        values = sums(model, layout).view(-1, batch.answers)
+        lengths = _lengths(layout, values)
+        good = batch.labels[rows] if batch.labels is not None else None
+        lent = inputs["borrowed"] if batch.answers == 1 else values[:, 1].detach()
+        base = None
+        if batch.reference is not None:
+            base = _sides(batch.reference[rows], good, batch.reference[:, 1])
+        policy, sizes = _sides(values, good, lent), _sides(lengths, good)
+        result = self.objective.loss(policy, sizes, base, self.knobs)
+        self.measured.append(_measured(result, policy, sizes))
+        return result.losses.sum() / len(batch.rows)
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: Any = None,
+    ) -> tuple[Tensor, None, None]:
+        """Keep the held-out rows' log-probabilities; the figures are of all of them together."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        with torch.no_grad():
+            found = [sums(model, part).view(-1, batch.answers) for part in batch.parts]
+        values = torch.cat(found).cpu()
+        lengths = torch.cat(
+            [_lengths(part, value) for part, value in zip(batch.parts, found, strict=True)]
+        ).cpu()
+        for place, row in enumerate(batch.rows):
+            self.held[row] = values[place], lengths[place]
+        return torch.zeros((), device=self.args.device), None, None  # the loss is made in `log`
+
+    def evaluate(self, *arguments: Any, **named: Any) -> Any:
+        """Measure the held-out rows."""
+        self.held.clear()
+        return super().evaluate(*arguments, **named)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Means over rows, of all processes."""
+        if "eval_loss" in logs:
+            found = self.held_out()
+            logs |= {f"eval_{name}": value for name, value in found.items()}
+        elif "loss" in logs and (parts := self._from_all(self.measured)):
+            self.measured = []
+            found = figures(merge(parts), paired=self.objective.data == "pairs")
+            logs |= {name: value for name, value in found.items() if name != "loss"}
+        super().log(logs, start_time)
+
+    def held_out(self) -> dict[str, float]:
+        """Figures of the rows measured since the last `evaluate`: one objective over all."""
+        held = dict(self._from_all(list(self.held.items())))
+        of: RowSet = self.eval_dataset
+        rows = sorted(held)
+        values = torch.stack([held[row][0] for row in rows])
+        lengths = torch.stack([held[row][1] for row in rows])
+        good = torch.tensor([of.rows[row].label for row in rows]) if of.labelled else None
+        base = None
+        if of.reference is not None:
+            base = _sides(of.reference[rows], good, of.reference[rows, 1])
+        policy, sizes = _sides(values, good, values[:, 1]), _sides(lengths, good)
+        result = self.objective.loss(policy, sizes, base, self.knobs)
+        return figures(_measured(result, policy, sizes), paired=not of.labelled)
+
+    def prepare(self, progress: Callable[[int, int], None] = lambda _done, _rows: None) -> None:
+        """Measure the frozen base on every row, where the objective needs it.
+
+        progress: told between batches how many of all rows are done; what it raises ends the work.
+        """
+        if not self.objective.reference:
+            return
+        sets = [of for of in (self.train_dataset, self.eval_dataset) if of is not None]
+        size, rows, done = self.args.train_batch_size, sum(map(len, sets)), 0
+        for of in sets:
+            found: list[Tensor] = []
+            for start in range(0, len(of), size):
+                found.append(self.measure(of, start, start + size))
+                progress(done + min(start + size, len(of)), rows)
+            of.reference = torch.cat(found)
+            done += len(of)
+
+    def measure(self, of: RowSet, start: int, stop: int) -> Tensor:
+        """Log-probabilities of the frozen base, [rows, 2] on the CPU: the adapter off."""
+        rows = range(start, min(stop, len(of)))
+        layout = self.collator.layout([of.group(row) for row in rows]).to(self.args.device)
+        with (
+            self.adapter_off(),
+            torch.no_grad(),
+            evaluating(self.model),
+            self.accelerator.autocast(),
+        ):
+            return sums(self.model, layout).view(-1, 2).cpu()
+
+    def adapter_off(self) -> Any:
+        """The frozen base inside. Before the first step a fully trained model still is its base."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
+
+    def _from_all(self, mine: list[Any]) -> list[Any]:
+        """The same list of every process, joined."""
+        return list(gather_object(mine)) if self.accelerator.num_processes > 1 else mine
+
+
+def _sides(values: Tensor, good: Tensor | None, borrowed: Tensor | None = None) -> Sides:
+    """Values [rows, answers] by what they are of; good [rows]: the labels of kto."""
+    if good is None:
+        return Sides(values[:, 0], values[:, 1])
+    return Sides(values[good, 0], values[~good, 0], borrowed)
+
+
+def _lengths(layout: Any, values: Tensor) -> Tensor:
+    """Tokens of each answer, shaped as the values."""
+    return torch.tensor(layout.lengths, device=values.device).view(values.shape)
+
+
+def _measured(result: Result, policy: Sides, lengths: Sides) -> Measured:
+    def plain(value: Tensor) -> Tensor:
+        return value.detach().float().cpu()
+
+    return Measured(
+        losses=plain(result.losses),
+        chosen_rewards=plain(result.chosen_rewards),
+        rejected_rewards=plain(result.rejected_rewards),
+        chosen_logps=plain(policy.chosen),
+        rejected_logps=plain(policy.rejected),
+        chosen_lengths=plain(lengths.chosen),
+        rejected_lengths=plain(lengths.rejected),
+        kl=plain(result.kl) if result.kl is not None else None,
+    )
