@@ -40,6 +40,7 @@ bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/data_scale.py
 	$(BIN)/python benchmarks/encoding.py
+	$(BIN)/python -m benchmarks.engine
 
 pocket: $(READY)  ## Pretrain the bundled tiny model anew (about ten minutes)
 	$(BIN)/python scripts/build_pocket.py

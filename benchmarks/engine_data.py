@@ -14,9 +14,7 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any, NamedTuple
 
-ULTRAFEEDBACK = (
-    Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback_str_train.jsonl"
-)
+ULTRAFEEDBACK = Path(__file__).parents[2] / "shared" / "data" / "ultrafeedback_str_train.jsonl"
 TOKENS_PER_WORD = 1.3
 MAX_LENGTH = 1024
 FIRST_ID = 100  # below are a tokenizer's special tokens

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,13 @@ def write(name: str, text: str, found: dict[str, Any]) -> None:
     (RESULTS / f"{name}.md").write_text(text)
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nwritten: results/{name}.md and .json")
+
+
+def slug(text: str) -> str:
+    """A name of a card as part of a file's name."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def listed(text: str) -> list[str]:
+    """An option's words, commas between them."""
+    return text.split(",")

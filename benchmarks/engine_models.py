@@ -53,7 +53,7 @@ def random_model(shape: Shape, precision: Precision, device: str, seed: int = 0)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     quantizer = _quantizer(config, dtype) if precision == "nf4" else None
     if quantizer:
-        quantizer.preprocess_model(model=model, dtype=dtype)
+        quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
     chance = torch.Generator(device).manual_seed(seed)
     for module in model.modules():
         for name, old in list(module.named_parameters(recurse=False)):
@@ -70,6 +70,7 @@ def random_model(shape: Shape, precision: Precision, device: str, seed: int = 0)
     model.tie_weights()
     if quantizer:
         quantizer.postprocess_model(model)
+        model.hf_quantizer = quantizer
     return model
 
 
@@ -94,7 +95,7 @@ def _frozen(weight: Any, module: Any, device: str, *, quantized: bool) -> Any:
         if isinstance(module, bnb.nn.Linear4bit):
             old = module.weight
             return bnb.nn.Params4bit(
-                weight.cpu(),  # it is quantised on its way to the device
+                weight,
                 requires_grad=False,
                 quant_type=old.quant_type,
                 compress_statistics=old.compress_statistics,

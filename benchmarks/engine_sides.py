@@ -2,7 +2,7 @@
 
 A step here is the trainer's own `training_step` on a batch of its own data loader, then clipping
 and the optimizer, as `Trainer.train` does with accumulation 1. What an engine does once for the
-whole data set (the lean engine's reference log-probabilities) is timed as well.
+whole data set (the lean engine's reference log-probabilities) is timed with the first.
 """
 
 from __future__ import annotations
@@ -33,66 +33,96 @@ class Setting:
     device: str = "cpu"
     max_length: int = 1024
 
-    @property
-    def name(self) -> str:
-        """For tables."""
-        engine = {"trl": "stock", "lean": "lean"}[self.engine]
-        return f"{engine}, checkpointing {'on' if self.checkpointing else 'off'}"
-
 
 class Side:
-    """A trainer that can be stepped through its rows, again and again."""
+    """A trainer that can be stepped through its rows, again and again. base: the model to train;
+    made for the setting where none is given."""
 
-    def __init__(self, setting: Setting, rows: list[Any], folder: Path) -> None:
+    def __init__(self, setting: Setting, rows: list[Any], folder: Path, base: Any = None) -> None:
         self.setting = setting
-        model = random_model(setting.shape, setting.precision, setting.device)
-        self.trainer = build(setting, model, rows, folder)
+        base = base or random_model(setting.shape, setting.precision, setting.device)
+        self._dtypes = {name: one.dtype for name, one in base.named_parameters()}
+        self.trainer = build(setting, base, rows, folder)
         warm_adapter(self.trainer.model)
-        self.trainer.current_gradient_accumulation_steps = 1
-        self.trainer.create_optimizer()
+        self.model = _as_train_begins(self.trainer, steps=len(rows))
 
     def epoch(self) -> Iterator[tuple[float, float]]:
         """Train on all rows once; of each batch the seconds on the wall and of the processor, its
         loading included. With the first comes what is done once before."""
-        trainer = self.trainer
         begun = _clocks()
-        if hasattr(trainer, "prepare"):
-            trainer.prepare()  # the lean engine's reference, where the method has one
-        for batch in trainer.get_train_dataloader():
+        if hasattr(self.trainer, "prepare"):
+            self.trainer.prepare()  # the lean engine's reference, where the method has one
+        for batch in self.trainer.get_train_dataloader():
             self.step(batch)
             now = _clocks()
             yield now[0] - begun[0], now[1] - begun[1]
             begun = _clocks()
 
-    def watched_epoch(self) -> tuple[int, int]:
-        """(bytes of tensors before, most bytes during) one pass over the rows."""
-        from benchmarks.engine_peak import PeakBytes, held_by
-
-        with PeakBytes(held_by(self.trainer.model, self.trainer.optimizer)) as watch:
-            for _ in self.epoch():
-                pass
-        return watch.before, watch.peak
-
     def step(self, batch: Any) -> None:
         """Forward, backward, optimizer."""
-        trainer = self.trainer
-        trainer.training_step(trainer.model, batch)
-        trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), CLIP)
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
-        self.synchronise()
-
-    def synchronise(self) -> None:
-        """Wait until the card has done what it was given."""
+        self.trainer.training_step(self.model, batch)
+        self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.trainer.optimizer.step()
+        self.trainer.optimizer.zero_grad()
         if self.setting.device == "cuda":
             import torch
 
             torch.cuda.synchronize()
 
-    def close(self) -> None:
-        """Give the memory back."""
-        self.trainer = None
+    def watched_epoch(self) -> tuple[int, int]:
+        """(bytes of the weights, most bytes of tensors) of one pass over the rows."""
+        from benchmarks.peak import PeakBytes
+
+        watch = PeakBytes()
+        watch.hold(*self.model.parameters(), *self.model.buffers())
+        before = watch.now
+        with watch:
+            for _ in self.epoch():
+                pass
+        return before, watch.peak
+
+    def gradients(self) -> dict[str, Any]:
+        """Of the adapter, by name, on the CPU: after one batch, without a step."""
+        if hasattr(self.trainer, "prepare"):
+            self.trainer.prepare()
+        batch = next(iter(self.trainer.get_train_dataloader()))
+        self.trainer.training_step(self.model, batch)
+        found = {
+            name: one.grad.float().cpu()
+            for name, one in self.trainer.model.named_parameters()
+            if one.grad is not None
+        }
+        self.trainer.optimizer.zero_grad()
+        return found
+
+    def release(self) -> Any:
+        """The model as it was before, without adapter; the trainer is of no more use."""
+        trainer = self.trainer
+        if hasattr(trainer, "lean"):
+            trainer.lean.remove()
+        base = trainer.model.unload()
+        trainer.accelerator.free_memory()
+        base.activation_checkpointing_disable()
+        base.disable_input_require_grads()
+        for name, one in base.named_parameters():
+            one.grad = None
+            if one.dtype != self._dtypes.get(name, one.dtype):  # some trainers widen a few
+                one.data = one.data.to(self._dtypes[name])
+        del self.trainer, self.model
         gc.collect()
+        return base
+
+
+def _as_train_begins(trainer: Any, steps: int) -> Any:
+    """What `Trainer.train` does before its first step: activations are checkpointed from there on,
+    autocast wraps the model, the optimizer is made. The model to step with."""
+    if trainer.args.activation_checkpointing:
+        options = dict(trainer.args.activation_checkpointing_kwargs or {})
+        every = options.pop("every_n_layers", 1)
+        trainer.model.activation_checkpointing_enable(options, every_n_layers=every)
+    model, _ = trainer._prepare_for_training(steps, trainer.get_train_dataloader(), None)
+    trainer.current_gradient_accumulation_steps = 1
+    return model
 
 
 def _clocks() -> tuple[float, float]:
@@ -102,7 +132,6 @@ def _clocks() -> tuple[float, float]:
 def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
     """The trainer as a run file with these settings gets it."""
     from transformers import AutoTokenizer
-    from transformers.utils import logging
 
     from backprop_tui.core.control import Control
     from backprop_tui.core.effective import effective
@@ -112,7 +141,6 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
     from backprop_tui.train.emit import EventCallback
     from backprop_tui.train.trainers import TrainerInput, build_trainer
 
-    logging.set_verbosity_error()
     run = parse(
         {
             "method": setting.method,
@@ -130,8 +158,7 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
             "machine": {"device": setting.device},
         }
     )
-    # Without facts about files; kto's smallest batch is the stock trainer's limit, kept for both.
-    plan = replace(effective(run, Facts()), steps=len(rows))
+    plan = replace(effective(run, Facts()), steps=len(rows), batch_size=setting.batch)
     trainer = build_trainer(
         TrainerInput(
             run=run,
@@ -145,7 +172,7 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
         )
     )
     if setting.engine == "trl":
-        # Rows come in random order already; so the sample's share of padding is what is measured.
+        # The rows are in random order already, chosen so that their padding is typical.
         trainer.args.train_sampling_strategy = "sequential"
     return trainer
 

@@ -111,7 +111,7 @@ def headless(
             trust_remote_code=trust_remote_code,
         )
     # Of several processes the main one is told what happened.
-    if isinstance(history.ended, Finished) and ending.path and printer.read:
+    if isinstance(ending, Finished) and history.ended and ending.path and printer.read:
         from backprop_tui.core.summary import summary
 
         printer("")
@@ -155,17 +155,18 @@ def silence() -> None:
 def _signals(control: Control) -> Iterator[None]:
     """First ctrl+c, SIGTERM or a lost terminal: stop after this step and save. Second ctrl+c:
     quit now."""
-    main = Team.here().main
+    team = Team.here()
+    again = b"; ctrl+c again quits at once" if team.alone else b""
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if control.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
         control.stop()
-        if not main:
+        if not team.main:
             return
         with suppress(OSError):  # the terminal may be gone
             # os.write: print is not safe inside a signal handler.
-            os.write(2, b"stopping after this step and saving; ctrl+c again quits at once\n")
+            os.write(2, b"stopping after this step and saving" + again + b"\n")
 
     before = {number: signal.signal(number, ask) for number in STOPPING}
     try:

@@ -58,4 +58,4 @@ class Method:
     rates_source: str = ""
     presets: tuple[Preset, ...] = ()
     other: bool = False
-    trl: bool = True
+    trl: bool = False

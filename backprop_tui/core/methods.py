@@ -61,6 +61,7 @@ METHODS: dict[MethodName, Method] = {
         knobs=(),
         source="",
         loss_at_start="the model's own surprise at the answers",
+        trl=True,
         rates=((1_000, 5e-4), (10_000, 2e-4), (ANY, 1e-4)),
     ),
     "orpo": Method(
@@ -79,6 +80,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=ORPO_PAPER,
         loss_at_start="the imitation loss plus beta x 0.69",
+        trl=True,
         rates=((1_000, 2e-5), (10_000, 1e-5), (ANY, 5e-6)),
         presets=(
             Preset("ORPO paper", (("beta", 0.1),), 5e-6, ORPO_PAPER),
@@ -102,6 +104,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=SIMPO_PAPER,
         loss_at_start="about 1.31 at gamma 1",
+        trl=True,
         rates=((ANY, 1e-6),),
         presets=(
             _simpo_preset("Mistral-7B-Base-SFT", 2.0, 1.6, 3e-7),
@@ -125,6 +128,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=KTO_PAPER,
         loss_at_start="near 0.5 at weights 1",
+        trl=True,
         rates=((ANY, 1e-6),),
         presets=(
             Preset(
@@ -144,6 +148,7 @@ METHODS: dict[MethodName, Method] = {
         knobs=(Knob("beta", 0.1, "How closely the model is held to the base.", DPO_PAPER),),
         source=DPO_PAPER,
         loss_at_start="0.69",
+        trl=True,
         presets=_grid("beta", (0.01, 0.05, 0.1)),
         **OTHER,
     ),
@@ -158,6 +163,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=IPO_PAPER,
         loss_at_start="1 / (2 tau) squared: 25 at tau 0.1",
+        trl=True,
         presets=_grid("tau", (0.01, 0.1, 0.5, 1.0)),
         **OTHER,
     ),
@@ -173,6 +179,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=CPO_PAPER,
         loss_at_start="the imitation loss plus the preference term, 0.69 for sides alike",
+        trl=True,
         presets=_grid("beta", (0.01, 0.05, 0.1), ("imitation_weight", 1.0)),
         **(OTHER | {"rates": ((ANY, 1e-4),), "rates_source": "its LoRA recipe"}),
     ),
@@ -188,7 +195,6 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=SLIC_PAPER,
         loss_at_start="the imitation loss plus delta, for sides alike",
-        trl=False,
         **OTHER,
     ),
     "rrhf": Method(
@@ -201,7 +207,6 @@ METHODS: dict[MethodName, Method] = {
         source=RRHF_PAPER,
         loss_at_start="the imitation loss, plus what the rejected answer leads by",
         presets=_grid("imitation_weight", (0.1, 0.5, 1.0, 10.0)),
-        trl=False,
         **OTHER,
     ),
     "rdpo": Method(
@@ -216,7 +221,6 @@ METHODS: dict[MethodName, Method] = {
         ),
         source=RDPO_PAPER,
         loss_at_start="0.69 for sides equally long",
-        trl=False,
         **OTHER,
     ),
 }

@@ -246,5 +246,5 @@ class RunFile(_Objectives):
 
     @property
     def effective_batch(self) -> int:
-        """Rows that decide one optimizer step, as written (kto may raise the batch)."""
+        """Rows that decide one optimizer step, as written (TRL's kto may raise the batch)."""
         return self.training.batch_size * self.training.accumulation

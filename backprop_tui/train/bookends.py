@@ -1,10 +1,12 @@
-"""The first and the last event of a run that goes as planned."""
+"""The first and last event of a run that goes as planned, and what its speed is held against."""
 
 from __future__ import annotations
 
 import resource
 from typing import Any
 
+from backprop_tui.core.cards import peak_flops
+from backprop_tui.core.effective import Effective
 from backprop_tui.core.events import Finished, Started
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.probe.survey import Survey
@@ -33,6 +35,17 @@ def started(t: float, run: RunFile, found: Survey, trainer: Any, world: int) -> 
         learning_rate=found.plan.learning_rate,
         seed=run.training.seed,
     )
+
+
+def know_speed(callback: Any, trainer: Any, plan: Effective, device: str, world: int) -> None:
+    """Tell the callback what the card could do, where its peak rate is known for this precision."""
+    if plan.device != "cuda" or plan.precision not in ("bf16", "fp16", "nf4"):
+        return
+    from backprop_tui.train.engine.speed import flops_per_token
+
+    peak = peak_flops(device)
+    callback.flops_per_token = flops_per_token(trainer.model)
+    callback.peak_flops = peak * world if peak else None
 
 
 def finished(

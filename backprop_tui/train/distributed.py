@@ -22,17 +22,14 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.effective import effective
-from backprop_tui.core.errors import InputError, RunError
+from backprop_tui.core.errors import RunError
 from backprop_tui.core.events import Failed, from_line, to_line
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.core.text import plural
-from backprop_tui.probe.survey import Survey
 
 FAILED, DONE = "failed", "done"  # keys of the store
 LOOK_EVERY = 0.5  # seconds between two looks at whether another process failed
 GRACE = 2.0  # seconds this process has to notice by itself
-LINGER = 20.0  # seconds the others stay for the main process's last word
+LINGER = 10.0  # seconds the others stay for the main process's last word
 PATIENCE = timedelta(hours=1)  # how long one process may wait for another
 T = TypeVar("T")
 
@@ -71,7 +68,9 @@ class Team:
     world: int = 1
     local_rank: int = 0
     _store: Any = None
-    _ended: threading.Lock = field(default_factory=threading.Lock)
+    _claimed: threading.Lock = field(default_factory=threading.Lock)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _watching: threading.Thread | None = None
 
     @classmethod
     def here(cls) -> Team:
@@ -124,9 +123,9 @@ class Team:
             world_size=self.world,
             timeout=PATIENCE,
         )
-        if self.main:
-            atexit.register(self._done)
-        threading.Thread(target=self._watch, args=(lost,), name="team", daemon=True).start()
+        self._watching = threading.Thread(target=self._watch, args=(lost,), daemon=True)
+        self._watching.start()
+        atexit.register(self._leave)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -173,34 +172,47 @@ class Team:
         return word
 
     def claim_the_end(self) -> None:
-        """Called when the work here is over, before the last event; it is written once."""
-        if not self._ended.acquire(blocking=False):
+        """Called when the work here is over, before the last event: that is written once."""
+        if not self._claimed.acquire(blocking=False):
             time.sleep(LINGER)  # the watching thread is ending this process
+        self._over.set()
 
-    def part(self) -> None:
-        """The end of a run. The others leave after the main process: a launcher that sees one
-        leave ends the rest, and the main process may still have something to say."""
-        if self._store is None or self.main:
+    def part(self, *, well: bool) -> None:
+        """The end of a run; well: not by a failure. The others leave after the main process: a
+        launcher that sees one leave ends the rest, and it may still have something to say."""
+        if self._store is None:
+            return
+        if well:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+        if self.main:
             return
         end = time.monotonic() + LINGER
         with suppress(Exception):  # the store went with the main process
             while not self._store.check([DONE]) and time.monotonic() < end:
                 time.sleep(LOOK_EVERY / 5)
 
-    def _done(self) -> None:
-        """The main process leaves, and is not to be ended in the middle of that."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        with suppress(Exception):
-            self._store.set(DONE, "1")
+    def _leave(self) -> None:
+        """This process is going. The main one is not to be ended in the middle of that, and a
+        thread inside the store would abort it."""
+        self._over.set()
+        if self._watching:
+            self._watching.join()
+        if self.main:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            with suppress(Exception):
+                self._store.set(DONE, "1")
 
     def _watch(self, lost: Callable[[Word], None]) -> None:
         with suppress(Exception):  # the store went with the process that kept it
             while not self._store.check([FAILED]):
-                time.sleep(LOOK_EVERY)
+                if self._over.wait(LOOK_EVERY):
+                    return
             word = Word.decoded(self._store.get(FAILED).decode())
-            time.sleep(GRACE)
-            if word.rank == self.rank or not self._ended.acquire(blocking=False):
+            own = word.rank == self.rank
+            if own or self._over.wait(GRACE) or not self._claimed.acquire(blocking=False):
                 return
             try:
                 lost(word)
@@ -225,31 +237,3 @@ class Agreed(Control):
     def take_save(self) -> bool:
         """Whether any process was asked to save since the last call."""
         return self.team.any(self.mine.take_save())
-
-
-def same_rows(team: Team, found: Survey) -> None:
-    """Refuse where the processes do not read the same: each would wait for what never comes."""
-    mine = (found.facts.data and found.facts.data.sha256, found.counts)
-    if any(other != mine for other in team.gather(mine)):
-        raise InputError(
-            "The processes of this run read different rows.",
-            hint="data.path must name the same file on every machine",
-            code="RUN_ROWS_DIFFER",
-        )
-
-
-def share_out(team: Team, run: RunFile, found: Survey, say: Callable[[str], None]) -> Survey:
-    """The plan when every process trains on its part of the rows.
-
-    Each accumulates as the run file says, so a step has `world` times the rows, and the plan is
-    that of one process with `world` times the accumulation.
-    """
-    if team.alone:
-        return found
-    plan, world = found.plan, team.world
-    training = run.training.model_copy(update={"accumulation": plan.accumulation * world})
-    wide = effective(run.model_copy(update={"training": training}), found.facts, found.counts)
-    rows = world * plan.batch_size * plan.accumulation
-    parts = f"{world} x {plan.batch_size} x {plan.accumulation}"
-    say(f"{world} processes: {parts} = {plural(rows, 'row')} a step")
-    return replace(found, plan=replace(wide, accumulation=plan.accumulation))

@@ -50,7 +50,7 @@ def train(
         ending = _why(session, ending, trace)
     session.emit(ending)
     session.close()
-    session.team.part()
+    session.team.part(well=isinstance(ending, Finished))
     return ending
 
 
@@ -91,6 +91,12 @@ def _explain(error: Exception) -> tuple[str, str, str]:
             "RUN_OUT_OF_MEMORY",
             "The card ran out of memory." if name[0] == "O" else "The machine ran out of memory.",
             "lower training.batch_size (and raise accumulation), data.max_length, or use nf4",
+        )
+    if "by peer" in str(error):
+        return (
+            "RUN_PROCESS_LOST",
+            "Another process of this run ended without a word.",
+            "what the launcher says of it may help: signal 9 is often a machine out of memory",
         )
     if isinstance(error, OSError):
         return (

@@ -18,11 +18,12 @@ from backprop_tui.core.events import Event, Failed, Finished, Preparing, Saved, 
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, refuse, resolved, survey
-from backprop_tui.train.bookends import finished, started
-from backprop_tui.train.distributed import Agreed, Team, Word, same_rows, share_out
+from backprop_tui.train.bookends import finished, know_speed, started
+from backprop_tui.train.distributed import Agreed, Team, Word
 from backprop_tui.train.folder import RunFolder, make_folder
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
+from backprop_tui.train.shares import same_rows, share_out
 
 if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
@@ -50,6 +51,7 @@ class Session:
         strict: bool,
     ) -> None:
         self.run = run
+        self.before = run.provenance  # of the run that this one repeats
         self.emit_to_caller = emit
         self.control = control
         self.overrides = overrides
@@ -145,6 +147,8 @@ class Session:
             )
         )
         self.ready(trainer)
+        device = self.run.provenance.device if self.run.provenance else ""
+        know_speed(callback, trainer, found.plan, device, self.team.world)
         self.emit(started(self.clock(), self.run, found, trainer, self.team.world))
         return self.fit(trainer, callback)
 
@@ -176,8 +180,10 @@ class Session:
         from backprop_tui.train.engine.ready import make_ready
 
         assert self.folder is not None
-        before = self.run.provenance or ProvenanceSection()
-        now = make_ready(trainer, before, self.say, self.stop_if_asked, self.warn)
+        made = self.run.provenance or ProvenanceSection()
+        now = make_ready(
+            trainer, made, self.say, self.stop_if_asked, self.warn, self.folder.path, self.before
+        )
         self.run = self.run.model_copy(update={"provenance": now})
         self.folder.write_run_file(self.run)
 

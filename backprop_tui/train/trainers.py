@@ -131,7 +131,7 @@ def dataset(rows: list[dict[str, Any]]) -> Any:
     return Dataset.from_list(rows) if rows else None
 
 
-def labelled_columns(rows: list[EncodedLabelled], seed: int = 0) -> list[dict[str, Any]]:
+def labelled_columns(rows: list[EncodedLabelled], seed: int) -> list[dict[str, Any]]:
     """Each row with the answer it borrows for the KL estimate (`engine/mismatch.py`)."""
     borrowed = mismatched(rows, seed)
     return [

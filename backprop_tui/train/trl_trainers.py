@@ -108,8 +108,8 @@ def build_kto(given: TrainerInput) -> Any:
     return KtoOnIds(
         model=given.model,
         args=KTOConfig(**_arguments(given), **knobs),
-        train_dataset=dataset(labelled_columns(given.train)),
-        eval_dataset=dataset(labelled_columns(given.heldout)),
+        train_dataset=dataset(labelled_columns(given.train, given.run.data.heldout_seed)),
+        eval_dataset=dataset(labelled_columns(given.heldout, given.run.data.heldout_seed)),
         processing_class=given.tokenizer,
         peft_config=_seeded_lora(given),
         callbacks=[given.callback],

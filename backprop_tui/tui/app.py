@@ -30,7 +30,7 @@ from backprop_tui.tui.words import output_path
 if TYPE_CHECKING:
     from backprop_tui.tui.monitor import MonitorScreen
 
-TRAINING = "training"  # as in monitor.py, which is loaded late
+TRAINING = "training"  # as in monitor_requests.py, which is loaded late
 WARM_AFTER = 2.0  # seconds: well after the first paint, well before the training
 # Absolute, so that a subclass elsewhere finds them too.
 STYLES: list[str | PurePath] = [

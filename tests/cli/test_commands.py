@@ -230,7 +230,7 @@ def test_a_set_of_the_recommended_method_is_taken(tmp_path: Path) -> None:
     [
         ("training.batch_size=0", "training.batch_size = 0: must be 1 or more (from --set)"),
         ("data.max_lenght=5", "data.max_lenght = 5: no such key (from --set)"),
-        ("method=dpo", "(from --set)"),
+        ("method=ppo", "(from --set)"),
         ("sft.beta=1", "(from --set)"),
         ("nonsense", "--set nonsense: expected section.key=value"),
     ],
@@ -322,7 +322,7 @@ def test_kto_balance_is_what_training_will_use(tmp_path: Path) -> None:
     data = marks(tmp_path / "marks.jsonl", good=48, bad=16)
     path = run_file(
         tmp_path / "run.toml", "kto", data__path=str(data), data__heldout=0.0,
-        training__batch_size=1,
+        training__batch_size=1, engine="trl",
     )  # fmt: skip
     code, judged = check(path)
     assert code == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,38 @@ def test_a_knob_is_set_from_outside_the_file(tmp_path: Path) -> None:
 def test_what_a_run_starts_at_fits_its_sentence(loss_at_start: str) -> None:
     assert loss_at_start
     assert not loss_at_start.endswith(".")
+
+
+# What a new objective needs: its entry (its loss is held against METHODS by its own test).
+ADDED = """
+from dataclasses import replace
+from backprop_tui.core.methods import METHODS
+METHODS["new"] = replace(METHODS["slic"], name="new", source="NEW, arXiv:0000.00000")
+from backprop_tui.core import runfile_io
+from backprop_tui.core.errors import ConfigError
+from backprop_tui.core.rules import judge
+from backprop_tui.core.runfile_keys import help_for, valid_keys
+from tests.core.worlds import PLAN, facts
+run = runfile_io.parse({**PLAN, "method": "new", "new": {"delta": 2.5}})
+print(run.knobs, runfile_io.to_toml(run).partition("[new]")[2].split())
+print("new.delta" in valid_keys(), help_for("new.delta"))
+print([item.code for item in judge(runfile_io.change(run, {"engine": "trl"}), facts())])
+try:
+    runfile_io.parse({"method": "new", "new": {"delta": -1.0}})
+except ConfigError as error:
+    print(error.problems[0].message)
+"""
+
+
+def test_an_entry_is_all_that_a_new_objective_needs_here() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", ADDED]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "{'delta': 2.5, 'imitation_weight': 0.1} "
+        "['delta', '=', '2.5', 'imitation_weight', '=', '0.1']",
+        "True Lead asked of the summed log-probability.",
+        "['engine-no-trainer']",
+        "new.delta = -1.0: must be a number above 0",
+    ]

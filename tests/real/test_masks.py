@@ -101,7 +101,7 @@ def columns(method: str, rows: list[Row]) -> list[dict[str, Any]]:
     if method == "sft":
         return [chat_columns(row) for row in encoding.rows]
     if method == "kto":
-        return labelled_columns(encoding.rows)
+        return labelled_columns(encoding.rows, 0)
     return list(paired_dataset(encoding.rows) or ())
 
 

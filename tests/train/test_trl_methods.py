@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def rows_of(trainer: Any) -> list[tuple[list[int], list[int], list[int]]]:
     return found
 
 
-def measured(trainer: Any, rows: list[tuple[list[int], ...]]) -> list[tuple[Sides, Sides]]:
+def measured(trainer: Any, rows: Sequence[tuple[list[int], ...]]) -> list[tuple[Sides, Sides]]:
     """Log-probabilities and lengths of each pair, one answer at a time, without padding."""
     found = []
     for prompt, *answers in rows:
@@ -113,8 +114,8 @@ def test_trl_computes_our_objective_on_our_ids(name: str, tmp_path: Path) -> Non
     shaken(trainer)
     rows = rows_of(trainer)
     assert len(rows) == len(MIXED) == 7
-    for _prompt, chosen, rejected in rows:
-        for ids in (chosen, rejected):
+    for _prompt, *answers in rows:
+        for ids in answers:
             assert ids.count(tokenizer.eos_token_id) == 1  # and nothing was added to the end
             assert ids[-1] == tokenizer.eos_token_id
     policy, base = measured(trainer, rows), off(trainer, rows)
@@ -139,12 +140,11 @@ def test_trl_computes_our_objective_on_our_ids(name: str, tmp_path: Path) -> Non
         [a > b for a, b in zip(chosen, rejected, strict=True)]
     )
     for side in ("chosen", "rejected"):
-        logps = [float(getattr(sums, side)) for sums, _ in policy]
-        tokens = [float(getattr(lengths, side)) for _, lengths in policy]
+        logps = [getattr(sums, side).item() for sums, _ in policy]
+        tokens = [getattr(lengths, side).item() for _, lengths in policy]
+        per_token = [total / n for total, n in zip(logps, tokens, strict=True)]
         assert figures[f"eval_logps_sum/{side}"] == mean(logps)
-        assert figures[f"eval_logps/{side}"] == mean(
-            [one / n for one, n in zip(logps, tokens, strict=True)]
-        )
+        assert figures[f"eval_logps/{side}"] == mean(per_token)
     assert figures["eval_loss"] == mean([float(result.losses) for result in results])
 
 

@@ -63,7 +63,7 @@ async def test_the_line_cannot_be_chosen() -> None:
 async def test_a_chosen_objective_is_in_view_when_the_step_opens() -> None:
     async with wizard(NARROW, run=change(PLAN, {"method": "rdpo"})) as it:
         await it.go("method")
-        await it.shows("rdpo", "beta", "alpha")
+        await it.shows("◉ rdpo", "beta")
 
 
 async def test_a_searched_value_is_taken_without_a_rate() -> None:

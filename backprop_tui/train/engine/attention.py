@@ -5,20 +5,26 @@
     chosen             all       causal
     rejected           all                 causal
 
-The first answer follows its prompt, so both are one causal call; each further answer is one call
-of its queries over [prompt | answer]. No dense mask over the whole row, no padding, and the
-prompt's keys and values are computed once. Registered with transformers as an attention
-implementation of its own name, for which no mask is made.
+No mask over the whole row, no padding, and the prompt's keys and values are computed once.
+Registered with transformers as an attention implementation of its own name, for which no mask is
+made. Of the variants, split works everywhere; for the others see attention_cuda.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backprop_tui.train.engine.attention_cuda import (
+    flex_attention,
+    takes_groups,
+    varlen_attention,
+)
 from backprop_tui.train.engine.layout import Layout
 
 NAME = "backprop_shared_prompt"
@@ -43,6 +49,7 @@ def shared_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     lean: Layout | None = None,
+    lean_variant: str = "split",
     sliding_window: int | None = None,
     softcap: float | None = None,
     **others: Any,
@@ -55,58 +62,78 @@ def shared_attention(
         raise CannotShare("this model makes an attention mask of its own")
     if found := [words for name, words in UNSUPPORTED.items() if others.get(name) is not None]:
         raise CannotShare(f"this model uses {found[0]}")
-    variant = VARIANTS[lean.cache.get("variant", "split")]
+    if torch.is_autocast_enabled(query.device.type):
+        # scaled_dot_product_attention does so itself, the kernels of the other variants do not.
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     options = Options(scaling, dropout, sliding_window or None, softcap)
-    return variant(query, key, value, lean, options), None
+    return VARIANTS[lean_variant](query, key, value, lean, options), None
 
 
+@dataclass(frozen=True, slots=True)
 class Options:
-    """Numbers of one attention layer. scaling None: 1 / sqrt(width). window: tokens, None: all."""
+    """Numbers of one attention layer. scaling None: 1 / sqrt(width). window: how many tokens a
+    query sees, itself among them, None: all. softcap None: scores are not capped."""
 
-    __slots__ = ("dropout", "scaling", "softcap", "window")
-
-    def __init__(
-        self, scaling: float | None, dropout: float, window: int | None, softcap: float | None
-    ) -> None:
-        self.scaling, self.dropout, self.window, self.softcap = scaling, dropout, window, softcap
+    scaling: float | None = None
+    dropout: float = 0.0
+    window: int | None = None
+    softcap: float | None = None
 
 
 def split_attention(query: Tensor, key: Tensor, value: Tensor, lean: Layout, o: Options) -> Tensor:
-    """One scaled_dot_product_attention an answer; [1, tokens, heads, width]."""
+    """One scaled_dot_product_attention an answer; [1, tokens, heads, width].
+
+    The first answer follows its prompt, so both are one causal call; each further answer is one
+    call of its queries over [prompt | answer].
+    """
     # Cut once, so that the gradients are joined once: a slice has one as long as the whole row.
+    # All cutting and joining is along [1, tokens, heads, width], as models and kernels store it.
     sizes = [n for span in lean.spans for n in (span.prompt + span.answers[0], *span.answers[1:])]
-    pieces = zip(*(tensor.split(sizes, 2) for tensor in (query, key, value)), strict=True)
+    stored = (torch.split(tensor.transpose(1, 2), sizes, 1) for tensor in (query, key, value))
+    pieces = zip(*stored, strict=True)
     found: list[Tensor] = []
     for span in lean.spans:
         queries, keys, values = next(pieces)
         found.append(_attend(queries, keys, values, lean, o))
-        of_prompt = keys[:, :, : span.prompt], values[:, :, : span.prompt]
+        of_prompt = keys[:, : span.prompt], values[:, : span.prompt]
         for _ in span.answers[1:]:
             queries, *own = next(pieces)
-            keys, values = (torch.cat(both, 2) for both in zip(of_prompt, own, strict=True))
+            keys, values = (torch.cat(both, 1) for both in zip(of_prompt, own, strict=True))
             found.append(_attend(queries, keys, values, lean, o))
-    # The kernels write their results so that this order of dimensions is one without gaps.
-    return torch.cat([one.transpose(1, 2) for one in found], 1)
+    return torch.cat(found, 1)
 
 
-VARIANTS = {"split": split_attention}
+Variant = Callable[[Tensor, Tensor, Tensor, Layout, Options], Tensor]
+VARIANTS: dict[str, Variant] = {
+    "split": split_attention,
+    "varlen": varlen_attention,
+    "flex": flex_attention,
+}
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, lean: Layout, o: Options) -> Tensor:
-    """Causal attention of the last tokens of a sequence over all of it."""
+    """Causal attention of the last tokens of a sequence over all of it, [1, tokens, heads, width]
+    in and out."""
+    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
     if o.softcap:
-        return _softcapped(query, key, value, lean, o)
+        return _softcapped(query, key, value, lean, o).transpose(1, 2)
     queries, keys = query.shape[2], key.shape[2]
-    windowed = o.window is not None and keys > o.window
+    window = o.window if o.window is not None and keys > o.window else None
+    dense = window is not None or (queries != keys and not _on_card(query))
     mask = None
-    if queries != keys or windowed:
-        mask = _visible(lean, query, keys, o.window if windowed else None)
+    if dense:
+        mask = _visible(lean, query, keys, window)
+    elif queries != keys:
+        # The CUDA kernels know this mask by its name. Imported here: it brings the compiler along.
+        from torch.nn.attention.bias import causal_lower_right
+
+        mask = causal_lower_right(queries, keys)
     grouped = key.shape[1] != query.shape[1]
-    if grouped and mask is not None and query.is_cuda:
-        # The fast CUDA kernels take a mask or grouped heads, not both.
+    if grouped and _on_card(query) and (dense or not takes_groups(query, key, value, o)):
         key, value = _repeated(query, key), _repeated(query, value)
         grouped = False
-    return F.scaled_dot_product_attention(
+    found = F.scaled_dot_product_attention(
         query,
         key,
         value,
@@ -116,6 +143,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, lean: Layout, o: Options)
         scale=o.scaling,
         enable_gqa=grouped,
     )
+    return found.transpose(1, 2)
+
+
+def _on_card(tensor: Tensor) -> bool:
+    """Whether the CUDA kernels compute it."""
+    return tensor.is_cuda
 
 
 def _softcapped(query: Tensor, key: Tensor, value: Tensor, lean: Layout, o: Options) -> Tensor:

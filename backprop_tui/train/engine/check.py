@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backprop_tui.train.engine.attention import CannotShare
+from backprop_tui.train.engine.attention_probe import choose_variant
 from backprop_tui.train.engine.forward import OWN, LeanForward, Path, sums
 from backprop_tui.train.engine.layout import Group, packed, padded
 
@@ -24,10 +25,18 @@ QUICKER = (Path(shared=True, lean=True), Path(shared=False, lean=True))
 logger = logging.getLogger(__name__)
 
 
-def decide(forward: LeanForward, model: Any, groups: Sequence[Group], *, half: bool) -> Path:
+def decide(
+    forward: LeanForward,
+    model: Any,
+    groups: Sequence[Group],
+    *,
+    half: bool,
+    batch: Sequence[Group] = (),
+) -> Path:
     """The quickest way whose log-probabilities agree with the model's own logits on these rows.
 
-    half: the model computes in 16 bits. What did not agree, and by how much, is in Path.why.
+    half: the model computes in 16 bits. batch: as many rows as are read at once, for measuring
+    what is quickest. What did not agree, and by how much, is in Path.why.
     """
     limit = TOLERANCE_HALF if half else TOLERANCE
     with torch.no_grad(), evaluating(model):
@@ -36,22 +45,44 @@ def decide(forward: LeanForward, model: Any, groups: Sequence[Group], *, half: b
         refused: list[str] = []
         for path in QUICKER:
             name = "prompts are not shared" if path.shared else "all logits are kept in memory"
-            try:
-                with forward.using(path):
-                    wrong = _wrong(path, model, groups, right, limit)
-            except CannotShare as error:
-                wrong = str(error)
-            except Exception as error:  # of any kind: the slow way is always there
-                logger.warning("%s: %s", name, error, exc_info=True)
-                wrong = f"this model's code does not allow it ({error})"
-            if not wrong:
-                return replace(path, why="; ".join(refused))
-            refused.append(f"{name}, because {wrong}")
+            if wrong := _wrong(forward, path, model, groups, right, limit):
+                refused.append(f"{name}, because {wrong}")
+                continue
+            if path.shared:
+                choice = choose_variant(forward, model, batch or groups)
+                quickest = replace(path, variant=choice.variant, measured=choice.measured)
+                changed = quickest.variant != path.variant
+                if changed and (wrong := _wrong(forward, quickest, model, groups, right, limit)):
+                    refused.append(f"{choice.variant} attention is not used, because {wrong}")
+                else:
+                    path = quickest
+            return replace(path, why="; ".join(refused))
     return replace(OWN, why="; ".join(refused))
 
 
-def _wrong(path: Path, model: Any, groups: Sequence[Group], right: Tensor, limit: float) -> str:
+def _wrong(
+    forward: LeanForward,
+    path: Path,
+    model: Any,
+    groups: Sequence[Group],
+    right: Tensor,
+    limit: float,
+) -> str:
     """What is wrong with computing this way, in words; "" when nothing is."""
+    try:
+        with forward.using(path):
+            return _disagreement(path, model, groups, right, limit)
+    except CannotShare as error:
+        return str(error)
+    except Exception as error:  # of any kind: the slow way is always there
+        logger.warning("%s: %s", path, error, exc_info=True)
+        return f"this model's code does not allow it ({error})"
+
+
+def _disagreement(
+    path: Path, model: Any, groups: Sequence[Group], right: Tensor, limit: float
+) -> str:
+    """How the log-probabilities are wrong, in words; "" when they are right."""
     found = _together(model, groups, shared=path.shared)
     off = _difference(found, right, groups)
     logger.info("%s: log-probabilities differ by %.2e a token", path, off)
@@ -96,7 +127,7 @@ def _difference(
     found: Tensor, right: Tensor, groups: Sequence[Group], *, last: bool = False
 ) -> float:
     """The largest of any answer, or of any group's last one, a token."""
-    lengths = [len(answer) for group in groups for answer in group.answers]
+    lengths = [max(len(group.scored(a)), 1) for group in groups for a in group.answers]
     counted = [not last or a is g.answers[-1] for g in groups for a in g.answers]
     each = (found - right).abs() / torch.tensor(lengths, device=right.device).clamp(min=1)
     # NaN compares false with everything; as infinity it is refused.

@@ -25,17 +25,21 @@ from backprop_tui.train.engine.logprobs import Head, head_of, token_logprobs
 @dataclass(frozen=True, slots=True)
 class Path:
     """How log-probabilities are computed. shared: packed rows, a prompt read once. lean: the head
-    without a logits tensor. variant: of the shared attention. why: when something is off, the
-    reason in words."""
+    without a logits tensor. variant: of the shared attention; measured: what its choice was made
+    on, where there was one. why: when something is off, the reason in words."""
 
     shared: bool
     lean: bool
     variant: str = "split"
     why: str = ""
+    measured: str = ""
 
     def words(self, head: Head) -> str:
         """For the run file."""
-        rows = f"shared prompt, {self.variant} attention" if self.shared else "a row an answer"
+        rows = "a row an answer"
+        if self.shared:
+            rows = f"shared prompt, {self.variant} attention"
+            rows += f" ({self.measured})" if self.measured else ""
         if not self.lean:
             return f"{rows}, the model's own logits"
         return f"{rows}, {'unit-gradient' if head.frozen else 'recomputed'} head"
@@ -57,6 +61,7 @@ class LeanForward:
         self.head = head_of(causal)
         self.path = OWN
         self._original = causal.forward
+        self._own = vars(causal).get("forward")  # None where the class's is used
         self._attention = causal.config._attn_implementation
         attention.register()
 
@@ -72,12 +77,18 @@ class LeanForward:
     def remove(self) -> None:
         """Leave the model as it was."""
         self.use(OWN)
-        self.causal.forward = self._original
+        del self.causal.forward
+        if self._own is not None:
+            self.causal.forward = self._own
 
     def _forward(self, lean: Layout) -> Any:
         inputs: dict[str, Any] = {"input_ids": lean.input_ids, "use_cache": False}
         if lean.spans:
-            inputs |= {"position_ids": lean.position_ids, "lean": lean}
+            inputs |= {
+                "position_ids": lean.position_ids,
+                "lean": lean,
+                "lean_variant": self.path.variant,
+            }
         else:
             inputs["attention_mask"] = lean.attention_mask
         if self.path.lean:

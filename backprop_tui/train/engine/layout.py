@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt and its answers, token ids. The prompt has at least one token."""
+    """One prompt and its answers, token ids.
+
+    With an empty prompt nothing predicts the first token of an answer: it is read, not scored.
+    """
 
     prompt: list[int]
     answers: tuple[list[int], ...]
+
+    def scored(self, answer: list[int]) -> list[int]:
+        """The tokens of an answer that have a probability."""
+        return answer if self.prompt else answer[1:]
 
     @property
     def packed_tokens(self) -> int:
@@ -97,10 +104,11 @@ def packed(groups: Sequence[Group]) -> Layout:
         ids += group.prompt
         at += range(prompt)
         for answer in group.answers:
+            scored = group.scored(answer)
             # The last prompt token predicts the first token of every answer.
-            positions += [start + prompt - 1][: len(answer)]  # none for an empty one
-            positions += range(len(ids), len(ids) + len(answer) - 1)
-            targets += answer
+            first = [start + prompt - 1] if group.prompt else []
+            positions += [*first, *range(len(ids), len(ids) + len(answer) - 1)][: len(scored)]
+            targets += scored
             ids += answer
             at += range(prompt, prompt + len(answer))
         spans.append(Span(start, prompt, tuple(map(len, group.answers))))
@@ -108,9 +116,9 @@ def packed(groups: Sequence[Group]) -> Layout:
         input_ids=torch.tensor([ids]),
         position_ids=torch.tensor([at]),
         attention_mask=None,
-        positions=torch.tensor(positions),
-        targets=torch.tensor(targets),
-        lengths=tuple(len(answer) for group in groups for answer in group.answers),
+        positions=torch.tensor(positions, dtype=torch.long),  # there may be none
+        targets=torch.tensor(targets, dtype=torch.long),
+        lengths=_lengths(groups),
         spans=tuple(spans),
     )
 
@@ -119,25 +127,32 @@ def padded(groups: Sequence[Group], pad: int) -> Layout:
     """A row an answer [answers, longest], padded on the right."""
     import torch
 
-    sequences = [(group.prompt, answer) for group in groups for answer in group.answers]
-    width = max(len(prompt) + len(answer) for prompt, answer in sequences)
+    sequences = [(group, answer) for group in groups for answer in group.answers]
+    width = max(len(group.prompt) + len(answer) for group, answer in sequences)
     ids = torch.full((len(sequences), width), pad)
     mask = torch.zeros((len(sequences), width), dtype=torch.long)
     positions: list[int] = []
-    for number, (prompt, answer) in enumerate(sequences):
-        length = len(prompt) + len(answer)
-        ids[number, :length] = torch.tensor(prompt + answer)
-        mask[number, :length] = 1
-        first = number * width + len(prompt) - 1
-        positions += range(first, first + len(answer))
+    targets: list[int] = []
+    for number, (group, answer) in enumerate(sequences):
+        sequence = group.prompt + answer
+        ids[number, : len(sequence)] = torch.tensor(sequence)
+        mask[number, : len(sequence)] = 1
+        scored = group.scored(answer)
+        end = number * width + len(sequence) - 1  # the last token predicts nothing
+        positions += range(end - len(scored), end)
+        targets += scored
     return Layout(
         input_ids=ids,
         position_ids=None,
         attention_mask=mask,
-        positions=torch.tensor(positions),
-        targets=torch.tensor([token for _, answer in sequences for token in answer]),
-        lengths=tuple(len(answer) for _, answer in sequences),
+        positions=torch.tensor(positions, dtype=torch.long),  # there may be none
+        targets=torch.tensor(targets, dtype=torch.long),
+        lengths=_lengths(groups),
     )
+
+
+def _lengths(groups: Sequence[Group]) -> tuple[int, ...]:
+    return tuple(len(group.scored(answer)) for group in groups for answer in group.answers)
 
 
 def divided(groups: Sequence[Group], most: int | None, *, shared: bool) -> list[list[Group]]:

@@ -163,12 +163,10 @@ def _called(
             return logps, None
         return logps, torch.special.entr(logits.detach().softmax(-1)).sum(-1)
 
-    trained = hidden.requires_grad or any(one.requires_grad for one in head.module.parameters())
+    # A call writes as much as the weight is large: its gradient, or what it unpacks.
     size = max(tile_bytes, head.vocabulary * hidden.shape[-1] * hidden.itemsize)
     tiles = [
         checkpoint(tile, hidden[rows], targets[rows], use_reentrant=False)
-        if trained and torch.is_grad_enabled()
-        else tile(hidden[rows], targets[rows])
         for rows in parts(len(hidden), max(1, size // (8 * head.vocabulary))) or [slice(0)]
     ]
     logps, entropies = zip(*tiles, strict=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from backprop_tui.core.runfile import ProvenanceSection
 from backprop_tui.core.text import count
+from backprop_tui.train.engine.base import Keep
+from backprop_tui.train.engine.reference import sha256
 from backprop_tui.train.engine.trainer import PreferenceTrainer
 
 SAY_EVERY = 2.0  # seconds between two words of progress
@@ -18,15 +21,19 @@ def make_ready(
     stage: Callable[[str], None],
     stop_if_asked: Callable[[int], None],
     warn: Callable[..., None],
+    folder: Path,
+    before: ProvenanceSection | None,
 ) -> ProvenanceSection:
     """Measure the frozen base where the method needs it; the provenance with what was decided.
 
     stage: told what is going on. stop_if_asked: called between batches; what it raises ends the
-    work. warn: told when the quick way is not used, and why.
+    work. warn: told when the quick way is not used, and why. folder: where the measured base is
+    kept. before: of the run that this one repeats, which has measured it already.
     """
     path = trainer.lean.path
     if path.why:
         warn(f"The quick way to compute is not used: {path.why}.", code="engine-slower")
+    changes = {"engine": path.words(trainer.lean.head)}
     if trainer.objective.reference:
         said = time.monotonic()
 
@@ -38,5 +45,14 @@ def make_ready(
                 said = time.monotonic()
 
         stage("measuring the base model, which this method compares with")
-        trainer.prepare(progress)
-    return provenance.model_copy(update={"engine": path.words(trainer.lean.head)})
+        recorded = None
+        if before and before.reference_path:
+            recorded = Path(before.reference_path), before.reference_sha256
+        weights = provenance.model_sha256 or provenance.model_commit
+        found = trainer.prepare(progress, Keep(folder, weights, provenance.precision, recorded))
+        if found is not None:
+            changes |= {
+                "reference_path": str(found.path),
+                "reference_sha256": sha256(found.path),
+            }
+    return provenance.model_copy(update=changes)

@@ -11,23 +11,26 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
+from backprop_tui.train.engine.base import Keep, Progress, give_base, quiet
 from backprop_tui.train.engine.batch import Batch, Collator, RowSet
-from backprop_tui.train.engine.check import decide, evaluating
+from backprop_tui.train.engine.check import decide
 from backprop_tui.train.engine.forward import LeanForward, causal_model, sums
+from backprop_tui.train.engine.layout import divided
 from backprop_tui.train.engine.metrics import Measured, figures, merge
 from backprop_tui.train.engine.objectives import Objective, Result, Sides
 from backprop_tui.train.engine.order import BatchOrder
+from backprop_tui.train.engine.processes import SharedTrainer
+from backprop_tui.train.engine.reference import Reference
 
 # A token with gradient, in forward passes without one: the base is frozen, so its backward
 # computes no weight gradients; recomputing is one pass more.
 COST, COST_RECOMPUTED = 2.0, 3.0
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(SharedTrainer):
     """Trains any objective of objectives.py. count: told the tokens and rows of each batch."""
 
     # compute_loss returns the mean of one batch: the library divides by the accumulation.
@@ -49,6 +52,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         self.objective, self.knobs, self.count = objective, knobs, count
         self.measured: list[Measured] = []
+        self.uncounted = (0, 0)  # tokens and rows that `count` was not told of yet
         self.held: dict[int, tuple[Tensor, Tensor]] = {}  # row -> sums, lengths
         self.lean = LeanForward(causal_model(model))
         self.collator = Collator(
@@ -56,6 +60,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             most=batch_tokens,
             cost=COST_RECOMPUTED if args.activation_checkpointing else COST,
         )
+        args.ddp_find_unused_parameters = False  # every trained weight has a part in a forward
         super().__init__(
             model=model,
             args=args,
@@ -65,6 +70,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             processing_class=tokenizer,
             callbacks=callbacks,
         )
+        self.shard()
         self.choose_path()
 
     def choose_path(self) -> None:
@@ -75,8 +81,10 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         shortest = min(first, key=lambda row: rows.group(row).packed_tokens)
         longest = max(range(len(rows)), key=lambda row: rows.group(row).packed_tokens)
         some = [rows.group(row) for row in dict.fromkeys((shortest, longest))]
+        batch = divided([rows.group(row) for row in first], self.collator.most, shared=True)[0]
         with self.accelerator.autocast():
-            path = decide(self.lean, self.model, some, half=self.half)
+            path = decide(self.lean, self.model, some, half=self.half, batch=batch)
+        path = self.agreed(path)
         self.lean.use(path)
         self.collator.shared = path.shared
 
@@ -104,18 +112,26 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         batch: Batch = inputs["batch"].to(self.args.device)
         model.train()
         borrowed = None
-        if batch.borrowed is not None:
+        if self.forwards(int(batch.borrowed is not None)):
             with torch.no_grad():
-                borrowed = sums(model, batch.borrowed)
-            self.count(batch.borrowed.tokens, 0)
+                borrowed = sums(model, batch.borrowed or batch.parts[-1])
+        self._read(batch)
         total = torch.zeros((), device=self.args.device)
-        for number in range(len(batch.parts)):
-            last = number == len(batch.parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(model):
+        parts = self.forwards(len(batch.parts))
+        for number in range(parts):
+            # Where the library adds up batches, gradients are not exchanged after this one anyhow.
+            quiet = number < parts - 1 and self.accelerator.sync_gradients
+            with self.accelerator.no_sync(model) if quiet else nullcontext():
                 given = {"batch": batch, "part": number, "borrowed": borrowed}
                 total += super().training_step(model, given)
-            self.count(batch.parts[number].tokens, batch.sizes[number])
         return total
+
+    def _read(self, batch: Batch) -> None:
+        """What a batch was; told to `count` with the step's figures, for all processes. Tokens
+        that only pass forward, for the KL term, are not training and are left out."""
+        tokens, rows = self.uncounted
+        tokens += sum(part.tokens for part in batch.parts)
+        self.uncounted = tokens, rows + len(batch.rows)
 
     def compute_loss(
         self,
@@ -126,6 +142,8 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
     ) -> Tensor:
         """The sum of one part's losses over the rows of the whole batch."""
         batch, number = inputs["batch"], inputs["part"]
+        if number >= len(batch.parts):  # only another process has so many
+            return 0 * sums(model, batch.parts[-1]).sum()
         layout = batch.parts[number]
         start = sum(batch.sizes[:number])
         rows = slice(start, start + batch.sizes[number])
@@ -152,6 +170,8 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         batch: Batch = inputs["batch"].to(self.args.device)
         with torch.no_grad():
             found = [sums(model, part).view(-1, batch.answers) for part in batch.parts]
+            for _ in range(self.forwards(len(found)) - len(found)):
+                sums(model, batch.parts[-1])
         values = torch.cat(found).cpu()
         lengths = torch.cat(
             [_lengths(part, value) for part, value in zip(batch.parts, found, strict=True)]
@@ -170,15 +190,18 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         if "eval_loss" in logs:
             found = self.held_out()
             logs |= {f"eval_{name}": value for name, value in found.items()}
-        elif "loss" in logs and (parts := self._from_all(self.measured)):
+        elif "loss" in logs and (parts := self.from_all(self.measured)):
             self.measured = []
+            for tokens, rows in self.from_all([self.uncounted]):
+                self.count(tokens, rows)
+            self.uncounted = (0, 0)
             found = figures(merge(parts), paired=self.objective.data == "pairs")
             logs |= {name: value for name, value in found.items() if name != "loss"}
         super().log(logs, start_time)
 
     def held_out(self) -> dict[str, float]:
         """Figures of the rows measured since the last `evaluate`: one objective over all."""
-        held = dict(self._from_all(list(self.held.items())))
+        held = dict(self.from_all(list(self.held.items())))
         of: RowSet = self.eval_dataset
         rows = sorted(held)
         values = torch.stack([held[row][0] for row in rows])
@@ -191,43 +214,9 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         result = self.objective.loss(policy, sizes, base, self.knobs)
         return figures(_measured(result, policy, sizes), paired=not of.labelled)
 
-    def prepare(self, progress: Callable[[int, int], None] = lambda _done, _rows: None) -> None:
-        """Measure the frozen base on every row, where the objective needs it.
-
-        progress: told between batches how many of all rows are done; what it raises ends the work.
-        """
-        if not self.objective.reference:
-            return
-        sets = [of for of in (self.train_dataset, self.eval_dataset) if of is not None]
-        size, rows, done = self.args.train_batch_size, sum(map(len, sets)), 0
-        for of in sets:
-            found: list[Tensor] = []
-            for start in range(0, len(of), size):
-                found.append(self.measure(of, start, start + size))
-                progress(done + min(start + size, len(of)), rows)
-            of.reference = torch.cat(found)
-            done += len(of)
-
-    def measure(self, of: RowSet, start: int, stop: int) -> Tensor:
-        """Log-probabilities of the frozen base, [rows, 2] on the CPU: the adapter off."""
-        rows = range(start, min(stop, len(of)))
-        layout = self.collator.layout([of.group(row) for row in rows]).to(self.args.device)
-        with (
-            self.adapter_off(),
-            torch.no_grad(),
-            evaluating(self.model),
-            self.accelerator.autocast(),
-        ):
-            return sums(self.model, layout).view(-1, 2).cpu()
-
-    def adapter_off(self) -> Any:
-        """The frozen base inside. Before the first step a fully trained model still is its base."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
-
-    def _from_all(self, mine: list[Any]) -> list[Any]:
-        """The same list of every process, joined."""
-        return list(gather_object(mine)) if self.accelerator.num_processes > 1 else mine
+    def prepare(self, progress: Progress = quiet, keep: Keep | None = None) -> Reference | None:
+        """Measure the frozen base where the objective needs it, or find it measured (base.py)."""
+        return give_base(self, progress, keep) if self.objective.reference else None
 
 
 def _sides(values: Tensor, good: Tensor | None, borrowed: Tensor | None = None) -> Sides:

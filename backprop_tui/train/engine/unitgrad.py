@@ -66,7 +66,6 @@ class UnitGradient(torch.autograd.Function):
                     None if entropies is None else entropies[rows],
                     None if unit is None else unit[rows],
                 )
-        ctx.dtype = hidden.dtype
         ctx.save_for_backward(unit)
         if entropies is not None:
             ctx.mark_non_differentiable(entropies)
@@ -76,8 +75,8 @@ class UnitGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, given: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         (unit,) = ctx.saved_tensors
-        # Multiplied in float32 and rounded once.
-        return (unit * given[:, None]).to(ctx.dtype), *[None] * 8
+        # In float32, and rounded once: autograd makes it what hidden is.
+        return unit * given[:, None], *[None] * 8
 
 
 def _rows(
@@ -136,8 +135,8 @@ def _rows(
             mean = torch.bmm(soft[:, None], logits[:, :, None])[:, 0, 0]
             expected = expected * fade + mean * part_of
         if others is not None:
-            # The target is left out and added in float32 below: next to it the others may be
-            # too small for half precision.
+            # The target is left out here and added in float32 below: in half precision a sure
+            # one would round the others away.
             kept = soft.gather(1, column).masked_fill_(inside[:, None], 0)
             soft.scatter_(1, column, kept)
             if bent is not None:

@@ -28,6 +28,7 @@ OTHERS = "others"  # id of the line above the other objectives, which cannot be 
 class MethodStep(Step):
     """The methods, the reasons for one, its numbers and published settings."""
 
+    SCOPED_CSS = False  # -narrow is a class of the screen
     # Four methods, the line under them, and a sign that more follow; narrow, some take two lines.
     DEFAULT_CSS = """
     MethodStep #methods {

@@ -7,6 +7,8 @@ mean may be near zero. Gradients and adapters: each LoRA tensor by its norm.
 
 from __future__ import annotations
 
+import functools
+import gc
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +69,12 @@ def rows_of(method: str, count: int = 2 * BATCH) -> list[Any]:
     return [EncodedPair(n, ids(3, 20), ids(2, 25), ids(2, 25)) for n in range(count)]
 
 
-def small_model() -> Any:
+def small_model(layers: int = 2) -> Any:
     """A random llama with grouped heads, float32, that reads the bundled tokenizer's words."""
     torch.manual_seed(3)
     config = LlamaConfig(
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         intermediate_size=64,
@@ -92,7 +94,7 @@ def build(
     tokenizer = load_tokenizer(run, facts.model, trust_remote_code=False)
     model = base or load_model(run, plan, facts.model, trust_remote_code=False)
     callback = EventCallback(lambda _event: None, Control(), lambda: 0.0)
-    return build_trainer(
+    trainer = build_trainer(
         TrainerInput(
             run=run,
             plan=plan,
@@ -104,6 +106,15 @@ def build(
             callback=callback,
         )
     )
+    forget_imports(run.engine)
+    return trainer
+
+
+@functools.cache
+def forget_imports(_engine: str) -> None:
+    """Let the garbage collector pass over what the libraries made when they were imported: the
+    trainers call it after every training, and it would take longer than a training does here."""
+    gc.freeze()
 
 
 def trained(
@@ -142,11 +153,9 @@ def shake(model: Any) -> None:
 
 
 def fill_reference(trainer: Any) -> None:
-    """What a run does before its first step, where the method has a reference."""
-    objective = getattr(trainer, "objective", None)  # TRL's trainers have none
-    if objective is not None and objective.reference:
-        for rows in filter(None, (trainer.train_dataset, trainer.eval_dataset)):
-            rows.reference = trainer.measure(rows, 0, len(rows))
+    """What a run does before its first step. TRL's trainers do it while they train."""
+    if hasattr(trainer, "prepare"):
+        trainer.prepare()
 
 
 class FirstGradients(TrainerCallback):  # type: ignore[misc]
@@ -169,7 +178,10 @@ def difference(lean: Trained, trl: Trained) -> Difference:
     """How far the lean engine is from TRL's trainer."""
     losses = [(a["loss"], b["loss"]) for a, b in zip(lean.logs, trl.logs, strict=True)]
     rewards = [
-        (torch.tensor([log[key] for log in lean.logs]), torch.tensor([log[key] for log in trl.logs]))
+        (
+            torch.tensor([log[key] for log in lean.logs]),
+            torch.tensor([log[key] for log in trl.logs]),
+        )
         for key in ("rewards/chosen", "rewards/rejected")
     ]
     return Difference(

@@ -15,7 +15,7 @@ PAD = 99
 TWO = [Group([1, 2], ([3, 4, 5], [6])), Group([7], ([8], [9, 10]))]
 ids = st.lists(st.integers(0, 98), max_size=6)
 groups_of_two = st.lists(
-    st.builds(Group, st.lists(st.integers(0, 98), min_size=1, max_size=6), st.tuples(ids, ids)),
+    st.builds(Group, ids, st.tuples(ids, ids)),
     min_size=1,
     max_size=6,
 )
@@ -26,7 +26,10 @@ def test_packed_rows_hold_each_prompt_once_and_no_padding() -> None:
     assert layout.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]
     assert layout.attention_mask is None
     assert layout.tokens == 10
-    assert [(s.start, s.prompt, s.answers) for s in layout.spans] == [(0, 2, (3, 1)), (6, 1, (1, 2))]
+    assert [(s.start, s.prompt, s.answers) for s in layout.spans] == [
+        (0, 2, (3, 1)),
+        (6, 1, (1, 2)),
+    ]
 
 
 def test_packed_positions_start_again_after_the_prompt() -> None:
@@ -41,6 +44,14 @@ def test_packed_rows_score_every_answer_token_after_what_comes_before_it() -> No
     # The last token of a prompt predicts the first of both its answers.
     assert layout.positions.tolist() == [1, 2, 3, 1, 6, 6, 8]
     assert layout.lengths == (3, 1, 1, 2)
+
+
+def test_without_a_prompt_the_first_token_of_an_answer_is_read_and_not_scored() -> None:
+    group = Group([], ([3, 4, 5], [6]))
+    for layout in (packed([*TWO, group]), padded([*TWO, group], PAD)):
+        assert layout.lengths == (3, 1, 1, 2, 2, 0)
+        assert layout.targets.tolist()[-2:] == [4, 5]
+        assert seen_before(layout)[-2:] == [3, 4]
 
 
 def test_padded_rows_are_an_answer_each() -> None:
@@ -60,7 +71,8 @@ def test_padded_rows_are_an_answer_each() -> None:
 
 @given(groups_of_two)
 def test_both_layouts_score_the_same_tokens_in_the_same_order(groups: list[Group]) -> None:
-    answers = [answer for group in groups for answer in group.answers]
+    # With an empty prompt nothing stands before the first token of an answer.
+    answers = [a if group.prompt else a[1:] for group in groups for a in group.answers]
     for layout in (packed(groups), padded(groups, PAD)):
         assert layout.lengths == tuple(map(len, answers))
         assert layout.targets.tolist() == list(itertools.chain(*answers))
@@ -70,7 +82,8 @@ def test_both_layouts_score_the_same_tokens_in_the_same_order(groups: list[Group
 
 def before(group: Group) -> list[int]:
     """The token that stands before each scored one."""
-    return [token for a in group.answers for token in [group.prompt[-1], *a[:-1]][: len(a)]]
+    sequences = [(group.prompt + answer)[:-1] for answer in group.answers if answer]
+    return [token for one in sequences for token in one[max(len(group.prompt) - 1, 0) :]]
 
 
 def seen_before(layout: Layout) -> list[int]:

@@ -29,11 +29,15 @@ def test_never_an_answer_to_the_same_prompt_where_there_is_another(
 def test_halves_of_a_pair_do_not_borrow_from_each_other() -> None:
     """Their prompts may differ where one was cut, their number does not."""
     pair = [EncodedLabelled(n // 2, [n], [n], n % 2 == 0) for n in range(20)]
-    assert all(pair[row].number != pair[other].number for row, other in enumerate(mismatched(pair, 0)))
+    assert all(
+        pair[row].number != pair[other].number for row, other in enumerate(mismatched(pair, 0))
+    )
 
 
 @given(st.integers(2, 80), st.integers(0, 5))
-def test_every_answer_is_borrowed_once_where_no_two_prompts_are_alike(count: int, seed: int) -> None:
+def test_every_answer_is_borrowed_once_where_no_two_prompts_are_alike(
+    count: int, seed: int
+) -> None:
     assert sorted(mismatched(rows(list(range(count))), seed)) == list(range(count))
 
 

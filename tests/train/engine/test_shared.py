@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backprop_tui.train.engine.forward import LeanForward, Path, sums
-from backprop_tui.train.engine.layout import Layout, packed, padded
+from backprop_tui.train.engine.layout import Group, Layout, packed, padded
 from tests.train.engine.tiny_models import plain_logprobs, some_groups, tiny
 
 SHARED = Path(shared=True, lean=True)
@@ -62,8 +62,11 @@ def test_packed_rows_give_the_same_gradients(kind: str) -> None:
         lean_logprobs(model, SHARED, packed(groups)),
     ):
         model.zero_grad()
-        (logps * weights).sum().backward()
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        total: Any = (logps * weights).sum()
+        total.backward()
+        gradients.append(
+            {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        )
     right, found = gradients
     assert found.keys() == right.keys()
     for name, gradient in right.items():
@@ -87,9 +90,9 @@ def test_an_answer_does_not_see_the_other_one_or_another_pair() -> None:
     others = some_groups(seed=1)
     first, last = groups[0], groups[2]
     changed = [
-        type(first)(first.prompt, (first.answers[0], others[0].answers[1])),
+        Group(first.prompt, (first.answers[0], others[0].answers[1])),
         others[1],
-        type(last)(last.prompt, (others[2].answers[0], last.answers[1])),
+        Group(last.prompt, (others[2].answers[0], last.answers[1])),
     ]
     after = lean_logprobs(model, SHARED, packed(changed))
     same = torch.equal(before[:8], after[:8]), torch.equal(before[-10:], after[-10:])
@@ -99,15 +102,29 @@ def test_an_answer_does_not_see_the_other_one_or_another_pair() -> None:
 
 def test_more_than_two_answers_share_a_prompt() -> None:
     model, groups = tiny("mistral"), some_groups()
-    many = type(groups[0])(groups[0].prompt, groups[0].answers + groups[2].answers)
+    many = Group(groups[0].prompt, groups[0].answers + groups[2].answers)
     right = torch.cat(plain_logprobs(model, [many]))
     assert (lean_logprobs(model, SHARED, packed([many])) - right).abs().mean() < 1e-6
 
 
 @pytest.mark.parametrize("path", [SHARED, PADDED, OWN], ids=["shared", "padded", "own"])
+def test_answers_without_a_prompt_are_scored_from_their_second_token(path: Path) -> None:
+    model, groups = tiny("mistral"), some_groups()
+    answers = groups[1].answers[0], groups[2].answers[1]
+    groups[1] = Group([], answers)
+    with torch.no_grad():
+        # The same as prompts of one token.
+        alone = [Group(answer[:1], (answer[1:],)) for answer in answers]
+        right = [float(logps.sum()) for logps in plain_logprobs(model, alone)]
+        with LeanForward(model).using(path):
+            found = sums(model, packed(groups) if path.shared else padded(groups, 0))
+    assert found[2:4].tolist() == pytest.approx(right, abs=1e-4)
+
+
+@pytest.mark.parametrize("path", [SHARED, PADDED, OWN], ids=["shared", "padded", "own"])
 def test_sums_of_an_empty_answer_are_zero_and_move_no_other(path: Path) -> None:
     model, groups = tiny("llama"), some_groups()
-    groups[1] = type(groups[1])(groups[1].prompt, (groups[1].answers[0], []))
+    groups[1] = Group(groups[1].prompt, (groups[1].answers[0], []))
     layout = packed(groups) if path.shared else padded(groups, 0)
     with torch.no_grad():
         right = [float(logps.sum()) for logps in plain_logprobs(model, groups[:1])]

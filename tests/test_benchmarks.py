@@ -1,0 +1,94 @@
+"""The engine's benchmarks run: the same code on tiny models, on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+
+
+def found(module: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    path = folder / "found.json"
+    done = run(module, *arguments, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
+
+
+def test_engine_compares_speed_and_memory_at_both_settings(tmp_path: Path) -> None:
+    quick = ("--quick", "--rounds", "1", "--threads", "1", "--methods", "orpo")
+    values = found("engine", tmp_path, *quick)
+
+    compared = values["compared"]
+    assert {one["lean"]["method"] for one in compared} == {"orpo"}
+    assert {one["kind"] for one in compared} == {
+        "defaults",
+        "lean without checkpointing",
+        "like for like",
+    }
+    for one in compared:
+        assert one["faster"] > 0
+        assert one["smaller"] == one["lean"]["peak"] / one["stock"]["peak"]
+    by_setting = {one["lean"]["checkpointing"]: one["lean"] for one in compared}
+    assert by_setting[True]["peak"] < by_setting[False]["peak"]  # so it was really on
+    assert str(Path.home()) not in json.dumps(values)
+
+
+def test_gpu_runs_on_a_cpu_and_the_engines_have_the_same_gradients(tmp_path: Path) -> None:
+    tiny = ("--tiny", "--cpu", "--batch", "2", "--batches", "1")
+    values = found("gpu", tmp_path, *tiny, "--methods", "kto", "--models", "1b-bf16")
+
+    assert values["skipped"] == []
+    outcomes = values["outcomes"]
+    assert [one["failed"] for one in outcomes] == [""] * 3
+    assert [one["engine"] for one in outcomes] == ["lean", "trl", ""]
+    for one in outcomes:
+        if one["engine"]:
+            assert one["pairs_per_second"] > 0
+            assert one["tokens"] > 0
+        else:
+            assert one["off_most"] < 1e-4  # float32
+
+
+def test_gpu_leaves_out_what_there_is_no_time_for(tmp_path: Path) -> None:
+    from benchmarks.engine_cells import Budget
+
+    budget = Budget(seconds=100)
+    assert budget.allows("8b: orpo, lean")
+    budget.took["8b: lean"] = 1000
+    assert not budget.allows("8b: dpo, lean")
+    assert budget.allows("8b: dpo, trl")
+    assert budget.skipped == ["8b: dpo, lean: the time was up"]
+
+
+def test_gpu_without_a_card_says_so() -> None:
+    done = run("gpu", CUDA_VISIBLE_DEVICES="")
+
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("nothing was measured.")
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_generated_lengths_waste_as_much_as_the_measured_ones(batch: int) -> None:
+    from benchmarks.engine_data import generated, guarded, padding
+
+    rows = guarded(generated(), 1024)
+    assert padding(rows, batch) == pytest.approx({1: 1.43, 4: 2.3}[batch], rel=0.1)
