@@ -89,7 +89,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", default=list(METHODS), type=engine_machine.listed)
     parser.add_argument("--vocab", default=list(VOCABULARIES), type=engine_machine.listed)
     parser.add_argument("--profiles", default=list(PROFILES), type=engine_machine.listed)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="timed; 0: peak bytes alone")
     parser.add_argument("--steps", type=int, default=0, help="batches a pass; 0: as many as need")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
@@ -130,17 +130,23 @@ def measure(cell: Cell, method: str, options: argparse.Namespace) -> list[Measur
         rounds = [interleaved(sides, options.clock) for _ in range(min(options.rounds, cell.most))]
         for side in sides:
             side.release()
-    return [
-        replace(
-            one,
-            rows=len(rows),
-            seconds=tuple(times[i] for times in rounds),
-            pairs_per_second=len(rows) / statistics.median(times[i] for times in rounds),
-            before=peaks[i][0],
-            peak=peaks[i][1],
+    found = []
+    for i, one in enumerate(blank):
+        times = tuple(spent[i] for spent in rounds)
+        speed = len(rows) / statistics.median(times) if times else 0.0
+        before, peak = peaks[i]
+        found.append(
+            replace(
+                one,
+                rows=len(rows),
+                seconds=times,
+                pairs_per_second=speed,
+                before=before,
+                peak=peak,
+            )
         )
-        for i, one in enumerate(blank)
-    ]
+        print(f"  {settings[i].name}: {speed:.3g} pairs/s, {peak / 2**20:,.0f} MiB", flush=True)
+    return found
 
 
 def interleaved(sides: list[Side], clock: str) -> list[float]:
@@ -219,8 +225,10 @@ def profile(method: str, shape: Shape = SMALL) -> None:
         list(side.epoch())
         with recorded(activities=[ProfilerActivity.CPU], record_shapes=True) as record:
             list(side.epoch())
-    table = record.key_averages(group_by_input_shape=True)
-    print(table.table(sort_by="self_cpu_time_total", row_limit=30, max_shapes_column_width=60))
+    for by_shape, limit in ((False, 20), (True, 25)):
+        table = record.key_averages(group_by_input_shape=by_shape)
+        options = {"sort_by": "self_cpu_time_total", "max_name_column_width": 40}
+        print(table.table(row_limit=limit, max_shapes_column_width=60, **options))
 
 
 if __name__ == "__main__":

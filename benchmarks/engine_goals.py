@@ -59,7 +59,7 @@ class Compared:
     @property
     def faster(self) -> float | None:
         """Lean pairs per second for each of stock."""
-        if self.stock.failed or self.lean.failed:
+        if not self.stock.pairs_per_second or not self.lean.pairs_per_second:
             return None
         return self.lean.pairs_per_second / self.stock.pairs_per_second
 

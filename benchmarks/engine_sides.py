@@ -33,6 +33,12 @@ class Setting:
     device: str = "cpu"
     max_length: int = 1024
 
+    @property
+    def name(self) -> str:
+        """For what is printed on the way."""
+        engine = "stock" if self.engine == "trl" else self.engine
+        return f"{engine}, checkpointing {'on' if self.checkpointing else 'off'}"
+
 
 class Side:
     """A trainer that can be stepped through its rows, again and again. base: the model to train;

@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.errors import RunError
+from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.events import Failed, from_line, to_line
 from backprop_tui.core.runfile import RunFile
 
@@ -99,6 +99,12 @@ class Team:
         """
         if self.alone:
             return
+        if asks_for_fsdp() and os.environ.get("FSDP_VERSION") != "2":
+            raise InputError(
+                "FSDP version 1 is not supported.",
+                hint="accelerate launch --use_fsdp --fsdp_version 2",
+                code="RUN_FSDP_VERSION",
+            )
         import torch
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
@@ -219,6 +225,11 @@ class Team:
                 self._store.set(DONE, "1")
             finally:
                 os._exit(word.ending.exit_code)
+
+
+def asks_for_fsdp() -> bool:
+    """Whether the launcher was told to divide the weights among the processes."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 class Agreed(Control):

@@ -116,7 +116,10 @@ def _gathered(model: Any) -> dict[str, Any]:
     options = state_dict.StateDictOptions(
         full_state_dict=True, cpu_offload=True, ignore_frozen_params=True
     )
-    return state_dict.get_model_state_dict(model, options=options)
+    found = state_dict.get_model_state_dict(model, options=options)
+    for name in getattr(model, "all_tied_weights_keys", ()):  # a head that is the embedding too
+        found.pop(name, None)
+    return found
 
 
 def _exists(path: Path) -> InputError:

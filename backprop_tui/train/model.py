@@ -11,6 +11,7 @@ from backprop_tui.core.effective import Effective
 from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.facts import ModelFacts
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.train.distributed import asks_for_fsdp
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 # Below this a step is so short that handing it to several threads costs more than it saves.
@@ -124,7 +125,8 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
         dtype = torch.float32
     if plan.precision in ("nf4", "int8"):
         options["quantization_config"] = _quantisation(plan.precision, dtype)
-    if plan.device == "cuda" and (not sharded() or "quantization_config" in options):
+    # FSDP moves each weight's part to its card itself; it leaves quantised ones whole.
+    if plan.device == "cuda" and (options or not asks_for_fsdp()):
         options["device_map"] = {"": torch.cuda.current_device()}
     try:
         loaded, report = AutoModelForCausalLM.from_pretrained(
@@ -152,11 +154,6 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
         )
     loaded.config.use_cache = False  # for generation; with checkpointing it only warns
     return loaded
-
-
-def sharded() -> bool:
-    """Whether the launcher asked for FSDP, which moves each weight's part to its card itself."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def _quantisation(precision: str, compute: Any) -> Any:

@@ -536,6 +536,8 @@ def test_interrupt_while_starting_up_is_quiet(tmp_path: Path) -> None:
         time.sleep(delay)  # somewhere in the imports
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
+        if "Traceback" in err and "backprop_tui/" not in err:
+            continue  # Python itself was still starting up; nothing of ours had run
         # Before Python has installed its handler the signal just ends the process.
         assert process.returncode in (0, 130, -signal.SIGINT)
         assert "backprop_tui/cli" not in err

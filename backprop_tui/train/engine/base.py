@@ -134,9 +134,16 @@ def _key(trainer: PreferenceTrainer, items: Sequence[Item], keep: Keep) -> str:
         ((group.prompt, *group.answers) for group in groups),
         weights=keep.weights,
         precision=keep.precision,
-        dtype="16 bits" if trainer.half else "32 bits",
+        dtype=_arithmetic(trainer),
         path="shared" if trainer.collator.shared else "plain",
     )
+
+
+def _arithmetic(trainer: PreferenceTrainer) -> str:
+    """What numbers the base is computed in."""
+    if trainer.args.bf16 or trainer.args.fp16:
+        return "bf16" if trainer.args.bf16 else "fp16"
+    return str(next(p.dtype for p in trainer.model.parameters() if p.is_floating_point()))
 
 
 def _found(trainer: PreferenceTrainer, name: str, rows: int, keep: Keep) -> Reference | None:

@@ -37,6 +37,17 @@ class SharedTrainer(Trainer):  # type: ignore[misc]
             self.model: Any = fsdp2_prepare_model(self.accelerator, self.model)
             self.model_wrapped = self.model
 
+    def create_optimizer(self, *arguments: Any, **named: Any) -> Any:
+        """After a forward without a backward some weights are still whole; what is trained is this
+        process's part of them."""
+        if self.sharded:
+            from torch.distributed.fsdp import FSDPModule
+
+            for module in self.model.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
+        return super().create_optimizer(*arguments, **named)
+
     def from_all(self, mine: list[Any]) -> list[Any]:
         """The same list of every process, joined in the order of their ranks."""
         return list(gather_object(mine)) if self.processes > 1 else mine

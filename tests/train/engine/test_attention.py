@@ -172,7 +172,7 @@ def test_masks_are_made_once_for_all_layers_of_a_row() -> None:
 def test_mask_has_the_type_of_the_queries() -> None:
     """The same row may be read in float32 and, under autocast, in bfloat16."""
     lean = row_of([(5, (7, 4))])
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.bfloat16, torch.float32):
         tensors = inputs(lean, dtype=dtype)
         found = split_attention(*tensors, lean, Options())
         right = each_by_itself(tensors, lean, Options())

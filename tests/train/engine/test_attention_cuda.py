@@ -4,7 +4,6 @@ is one. FlexAttention runs uncompiled here; flash attention is replaced by its e
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +23,11 @@ from backprop_tui.train.engine.attention_cuda import (
     varlen_attention,
 )
 from tests.train.engine.test_attention import (
+    HEADS,
     KV_HEADS,
     OPTIONS,
     ROWS,
+    WIDTH,
     each_by_itself,
     every_option,
     every_row,
@@ -87,10 +88,16 @@ def test_varlen_is_the_equation(
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_flash_attention_takes_the_arguments_it_is_given() -> None:
-    real = inspect.signature(varlen.varlen_attn).parameters
-    assert list(inspect.signature(unequal).parameters)[:7] == list(real)[:7]
-    assert set(inspect.signature(unequal).parameters) <= set(real)
+def test_flash_attention_takes_what_it_is_given() -> None:
+    """The real one, forward and backward, as far as it goes without numbers."""
+    lean = row_of(ROWS["several"])
+    tensors = [
+        tensor.detach().to("meta", torch.bfloat16).requires_grad_() for tensor in inputs(lean)
+    ]
+    found = varlen_attention(tensors[0], tensors[1], tensors[2], lean, Options(0.3, window=4))
+    assert found.shape == (1, lean.tokens, HEADS, WIDTH)
+    back = torch.autograd.grad(found, tensors, torch.empty_like(found))
+    assert [one.shape for one in back] == [tensor.shape for tensor in tensors]
 
 
 def test_sequences_of_a_row() -> None:
@@ -158,6 +165,26 @@ def test_rows_of_other_lengths_do_not_compile_again() -> None:
         with torch.no_grad():
             flex_attention(*tensors, lean, Options(scaling=0.2))
     assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_numbers_of_a_layer_are_constants_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale and the cap; else they would be looked up on the card in every layer."""
+    traced: list[str] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        traced.extend(module.code for module in graph.modules() if hasattr(module, "code"))
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    attention_cuda._compiled.cache_clear()
+    lean = row_of(LONG)
+    with torch.no_grad():
+        flex_attention(*inputs(lean), lean, Options(scaling=0.375, softcap=2.5))
+    attention_cuda._compiled.cache_clear()
+    code = "".join(traced)
+    assert "0.375" in code
+    assert "2.5" in code
+    assert ".item()" not in code
 
 
 def test_what_is_not_computed_is_refused() -> None:

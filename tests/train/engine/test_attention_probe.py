@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -146,12 +147,26 @@ def test_layers_that_are_alike_are_one_call() -> None:
     assert call.layers == 2
 
 
+def test_variants_that_need_a_card_are_left_out_where_there_is_none() -> None:
+    """The real ones, from a model's calls to the choice."""
+    model = tiny("gemma2", attention_dropout=0.0)
+    lean = packed(some_groups())
+    choice = compared(recorded(LeanForward(model), model, lean), lean)
+    assert choice.variant == "split"
+    assert choice.refused.keys() == {"varlen", "flex"}
+    assert choice.refused["varlen"] == "varlen attention neither caps scores nor drops them"
+    assert "does not support backward on CPU" in choice.refused["flex"]
+
+
 def test_nothing_is_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    variants(monkeypatch, unable=unable)
-    monkeypatch.setattr(attention_probe, "compared", unable)
+    measured: list[Any] = []
+    monkeypatch.setattr(torch.random, "fork_rng", lambda _devices: nullcontext())
+    for step in ("recorded", "compared"):
+        monkeypatch.setattr(attention_probe, step, lambda *given: measured.append(given))
     model = tiny("llama")
     assert choose_variant(LeanForward(model), model, some_groups()) == Choice()
     assert Choice().measured == ""
+    assert not measured
 
 
 @pytest.fixture

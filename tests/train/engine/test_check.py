@@ -66,6 +66,7 @@ def test_model_whose_layers_cannot_be_called_without_its_head() -> None:
     assert (path.shared, path.lean) == (False, False)
     assert "prompts are not shared, because" in path.why
     assert "all logits are kept in memory, because" in path.why
+    assert "does not name its decoder" in path.why
 
 
 def test_window_is_only_seen_on_rows_longer_than_it() -> None:

@@ -12,10 +12,14 @@ from torch import Tensor
 
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile_io import change
+from backprop_tui.train.encoded import EncodedPair
 from backprop_tui.train.engine import forward
 from backprop_tui.train.engine.base import measure
 from backprop_tui.train.engine.batch import Batch
+from backprop_tui.train.engine.check import decide
+from backprop_tui.train.engine.layout import Group
 from backprop_tui.train.engine.metrics import figures, merge
+from backprop_tui.train.engine.order import BatchOrder
 from tests.conftest import pocket_run
 from tests.train.engine.parity import (
     FirstGradients,
@@ -46,6 +50,25 @@ def lean(method: str, folder: Path, changes: Mapping[str, Any] | None = None, **
     # As the library does at the start of a training.
     trainer.current_gradient_accumulation_steps = 1
     return trainer
+
+
+def test_path_is_chosen_on_the_longest_row_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not stand in the heaviest batch, and a window shows only on rows longer than it."""
+    first, second, *others = BatchOrder([1] * 6, 2, 0, grouped=False)
+    sizes = {first: 40, second: 40, others[0]: 50, **dict.fromkeys(others[1:], 2)}
+    rows = [EncodedPair(n, [5], [6] * sizes[n], [7]) for n in range(6)]
+    compared: list[Group] = []
+
+    def watched(found: Any, model: Any, groups: list[Group], **options: Any) -> Any:
+        compared.extend(groups)
+        return decide(found, model, groups, **options)
+
+    monkeypatch.setattr("backprop_tui.train.engine.trainer.decide", watched)
+    trainer = lean("simpo", tmp_path, {"training.batch_size": 2}, rows=rows)
+    assert others[0] not in list(trainer._get_train_sampler())[:2]
+    assert trainer.train_dataset.group(others[0]) in compared
 
 
 class Stepped(NamedTuple):
