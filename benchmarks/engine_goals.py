@@ -27,7 +27,7 @@ SMALLER = {"orpo": 0.5, "simpo": 0.5, "kto": 0.8, "dpo": 0.8}
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One engine at one setting. seconds: of one pass over the rows, each round; bytes: the peak
-    of a pass and what was there before it. failed: why there are no figures."""
+    of a pass and what was there before it."""
 
     method: str
     vocabulary: int
@@ -40,7 +40,6 @@ class Measured:
     seconds: tuple[float, ...] = ()
     peak: int = 0
     before: int = 0
-    failed: str = ""
 
     @property
     def cell(self) -> tuple[str, int, str, int]:
@@ -123,9 +122,7 @@ def speed_table(compared: Sequence[Compared]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in compared:
-        stock, lean = (
-            side.failed or f"{side.pairs_per_second:.3g}" for side in (one.stock, one.lean)
-        )
+        stock, lean = (f"{side.pairs_per_second:.3g}" for side in (one.stock, one.lean))
         ratio = "" if one.faster is None else f"{one.faster:.2f}"
         lines.append(
             f"{_start(one)} | {stock} | {lean} | {ratio} | {one.speed_goal:.1f} "

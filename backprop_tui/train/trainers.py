@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from backprop_tui.core.effective import Effective
+from backprop_tui.core.errors import InputError
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.train.encoded import EncodedChat, EncodedLabelled
+from backprop_tui.train.encoded import EncodedChat, EncodedLabelled, sequences
 from backprop_tui.train.engine.mismatch import mismatched
 
 OPTIMIZERS = {
@@ -41,6 +42,7 @@ class TrainerInput:
 
 def build_trainer(given: TrainerInput) -> Any:
     """The transformers.Trainer for the run's method, its adapter in float32."""
+    check_tokens(given.model, given.tokenizer, [*given.train, *given.heldout])
     if uses_lean(given.run):
         from backprop_tui.train.engine.build import build_lean
 
@@ -53,6 +55,24 @@ def build_trainer(given: TrainerInput) -> Any:
     _remove_printing(trainer)
     float32_adapter(trainer.model)
     return trainer
+
+
+def check_tokens(model: Any, tokenizer: Any, rows: list[Any]) -> None:
+    """Refuse rows with a token that the model has no embedding for. On a card they would end in
+    an error that names neither. Raises InputError."""
+    known = int(model.get_input_embeddings().weight.shape[0])
+    if max(tokenizer.get_vocab().values()) < known:
+        return
+    for row in rows:
+        for sequence in sequences(row):
+            if found := [token for token, _ in sequence if token >= known]:
+                raise InputError(
+                    f"Row {row.number} has the token {tokenizer.decode(found[:1])!r}, number "
+                    f"{found[0]:,} of the tokenizer; the model knows {known:,} tokens.",
+                    hint="the tokenizer belongs to another model, or was given more tokens "
+                    "than the model was",
+                    code="MODEL_TOKENIZER_MISMATCH",
+                )
 
 
 def uses_lean(run: RunFile) -> bool:

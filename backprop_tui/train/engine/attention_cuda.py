@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from backprop_tui.train.engine.layout import Layout
 
 BLOCK = 128
-# Rows of a block of queries whose keys are looked at together, so that no mask of the whole row
-# is ever in memory.
+# Blocks of queries whose keys are looked at in one go: a mask of the whole row, which grows with
+# the square of its length, is never in memory.
 TOGETHER = 8
 # Lengths differ between rows, so they are variables of the kernel; a scale is a constant of it.
 # A kernel for each window, with and without gradients: beyond the limit, which is 8 by default,

@@ -8,8 +8,6 @@ from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import TrainingArguments, set_seed
 
-from backprop_tui.core.errors import InputError
-from backprop_tui.train.encoded import sequences
 from backprop_tui.train.engine.batch import RowSet
 from backprop_tui.train.engine.objectives import OBJECTIVES
 from backprop_tui.train.engine.trainer import PreferenceTrainer
@@ -30,7 +28,6 @@ def build_lean(given: TrainerInput) -> PreferenceTrainer:
             "undesirable_weight": plan.balance.undesirable_weight,
         }
     model = given.model
-    check_tokens(model, given.tokenizer, [*given.train, *given.heldout])
     config = lora_config(run)
     if config is not None:
         set_seed(run.training.seed)  # the adapter's first values are random
@@ -52,24 +49,6 @@ def build_lean(given: TrainerInput) -> PreferenceTrainer:
         batch_tokens=run.training.batch_tokens,
         callbacks=[given.callback],
     )
-
-
-def check_tokens(model: Any, tokenizer: Any, rows: list[Any]) -> None:
-    """Refuse rows with a token that the model has no embedding for. On a card they would end in
-    an error that names neither. Raises InputError."""
-    known = int(model.get_input_embeddings().weight.shape[0])
-    if max(tokenizer.get_vocab().values()) < known:
-        return
-    for row in rows:
-        for sequence in sequences(row):
-            if found := [token for token, _ in sequence if token >= known]:
-                raise InputError(
-                    f"Row {row.number} has the token {tokenizer.decode(found[:1])!r}, number "
-                    f"{found[0]:,} of the tokenizer; the model knows {known:,} tokens.",
-                    hint="the tokenizer belongs to another model, or was given more tokens "
-                    "than the model was",
-                    code="MODEL_TOKENIZER_MISMATCH",
-                )
 
 
 def keep_inputs(model: Any) -> None:

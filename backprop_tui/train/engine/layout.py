@@ -61,7 +61,7 @@ class Layout:
     input_ids [rows, tokens]; position_ids the same or None; attention_mask the same or None.
     positions [scored]: of the flattened input, each followed by its target. targets [scored].
     lengths: scored tokens of each answer, in the order of the groups and their answers.
-    spans: of the packed layout; empty for the padded one. cache: masks made for these spans.
+    spans: of the packed layout; empty for the padded one. cache: what attention made for them.
     """
 
     input_ids: Tensor
