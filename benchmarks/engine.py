@@ -33,7 +33,6 @@ from benchmarks.engine_sides import Setting, Side, rows_for
 METHODS = ("orpo", "simpo", "kto", "dpo")
 SMALLER, LARGE = "32k", "128k"
 VOCABULARIES = {SMALLER: 32_000, LARGE: 128_000}
-KTO_SMALLEST_BATCH = 2  # of the stock trainer
 # Free memory that stock needs for four pairs at the large vocabulary.
 ROOM = 16 * 2**30
 
@@ -104,8 +103,7 @@ def arguments() -> argparse.Namespace:
 def measure(cell: Cell, method: str, options: argparse.Namespace) -> list[Measured]:
     """Each engine at each setting of one cell."""
     shape = TINY if options.quick else replace(SMALL, vocab_size=VOCABULARIES[cell.vocabulary])
-    batch = max(cell.batch, KTO_SMALLEST_BATCH) if method == "kto" else cell.batch
-    batches = options.steps or cell.batches
+    batch, batches = cell.batch, options.steps or cell.batches
     most = 256 if options.quick else MAX_LENGTH
     lengths = sample(PROFILES[cell.profile](most), batch, batch * batches)
     on = [(engine, True) for engine in ("trl", "lean")]
@@ -133,12 +131,12 @@ def measure(cell: Cell, method: str, options: argparse.Namespace) -> list[Measur
     found = []
     for i, one in enumerate(blank):
         times = tuple(spent[i] for spent in rounds)
-        speed = len(rows) / statistics.median(times) if times else 0.0
+        speed = len(lengths) / statistics.median(times) if times else 0.0
         before, peak = peaks[i]
         found.append(
             replace(
                 one,
-                rows=len(rows),
+                pairs=len(lengths),
                 seconds=times,
                 pairs_per_second=speed,
                 before=before,
@@ -161,7 +159,7 @@ def interleaved(sides: list[Side], clock: str) -> list[float]:
 
 def say(what: str, lengths: Any, batch: int) -> None:
     """What is being measured, and the padding it has: what the ratio can be explained with."""
-    print(f"{what}: {len(lengths)} rows, {padding(lengths, batch):.2f}x tokens padded", flush=True)
+    print(f"{what}: {len(lengths)} pairs, {padding(lengths, batch):.2f}x tokens padded", flush=True)
 
 
 def free_memory() -> int:

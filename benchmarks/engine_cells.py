@@ -105,7 +105,7 @@ def measure(
         outcome = replace(
             outcome,
             seconds=tuple(seconds),
-            pairs_per_second=len(rows) / median(seconds),
+            pairs_per_second=len(lengths) / median(seconds),
             tokens=tokens,
             mfu=_mfu(side, tokens / median(seconds)),
             path=_path(side),
@@ -128,7 +128,7 @@ def check_gradients(
         _forget(setting)
         side: Side | None = None
         try:
-            one = replace(setting, engine=engine, batch=len(rows))
+            one = replace(setting, engine=engine, batch=len(lengths))
             side = Side(one, rows, folder, base.get())
             found.append(side.gradients())
         except Exception as error:  # noqa: BLE001 - of any kind: the other cells are still wanted

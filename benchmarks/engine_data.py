@@ -169,15 +169,16 @@ def pairs(rows: Sequence[Lengths], vocabulary: int) -> list[Any]:
 
 
 def labelled(rows: Sequence[Lengths], vocabulary: int) -> list[Any]:
-    """One judged answer a pair, good and bad in turn."""
+    """Both answers of each pair as judged ones, shuffled: how paired data is read for kto."""
     from backprop_tui.train.encoded import EncodedLabelled
 
-    return [
-        EncodedLabelled(
-            pair.number, pair.prompt, pair.rejected if i % 2 else pair.chosen, label=i % 2 == 0
-        )
-        for i, pair in enumerate(pairs(rows, vocabulary))
+    found = [
+        EncodedLabelled(pair.number, pair.prompt, answer, label=good)
+        for pair in pairs(rows, vocabulary)
+        for answer, good in ((pair.chosen, True), (pair.rejected, False))
     ]
+    random.Random(0).shuffle(found)
+    return found
 
 
 def _ids(chance: random.Random, count: int, vocabulary: int) -> list[int]:

@@ -35,7 +35,7 @@ class Measured:
     batch: int
     engine: str
     checkpointing: bool
-    rows: int
+    pairs: int
     pairs_per_second: float = 0.0
     seconds: tuple[float, ...] = ()
     peak: int = 0

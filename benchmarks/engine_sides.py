@@ -22,7 +22,8 @@ CLIP = 1.0  # the run file's default
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What decides a step beside its rows. engine: "lean" or "trl"."""
+    """What decides a step beside its rows. engine: "lean" or "trl". batch: pairs; for kto twice
+    as many judged answers, which also is the fewest that stock takes."""
 
     engine: str
     method: str
@@ -147,6 +148,7 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
     from backprop_tui.train.emit import EventCallback
     from backprop_tui.train.trainers import TrainerInput, build_trainer
 
+    batch = setting.batch * (2 if setting.method == "kto" else 1)
     run = parse(
         {
             "method": setting.method,
@@ -156,7 +158,7 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
             "data": {"path": "random", "max_length": setting.max_length, "heldout": 0.0},
             "lora": {"rank": 16},
             "training": {
-                "batch_size": setting.batch,
+                "batch_size": batch,
                 "accumulation": 1,
                 "learning_rate": 1e-6,
                 "checkpointing": setting.checkpointing,
@@ -164,7 +166,7 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
             "machine": {"device": setting.device},
         }
     )
-    plan = replace(effective(run, Facts()), steps=len(rows), batch_size=setting.batch)
+    plan = replace(effective(run, Facts()), steps=len(rows), batch_size=batch)
     trainer = build_trainer(
         TrainerInput(
             run=run,
@@ -184,5 +186,5 @@ def build(setting: Setting, model: Any, rows: list[Any], folder: Path) -> Any:
 
 
 def rows_for(method: str, lengths: Any, vocabulary: int) -> list[Any]:
-    """Pairs, or for kto one judged answer of each."""
+    """Pairs, or for kto both answers of each."""
     return (labelled if method == "kto" else pairs)(lengths, vocabulary)

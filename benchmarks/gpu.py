@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--methods", default=list(METHODS), type=engine_machine.listed)
     parser.add_argument("--models", default=list(MODELS), type=engine_machine.listed)
-    parser.add_argument("--batch", type=int, default=4, help="pairs; kto: judged answers")
+    parser.add_argument("--batch", type=int, default=4, help="pairs; kto: both answers of each")
     parser.add_argument("--batches", type=int, default=3, help="of a pass")
     parser.add_argument("--card-gib", type=float, help="use no more of the card, as if smaller")
     parser.add_argument("--no-checkpointing", action="store_true")

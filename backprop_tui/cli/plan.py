@@ -39,7 +39,7 @@ def init_command(
     data: list[str] = typer.Option(
         ..., "--data", "-d", help="File, folder, hub id or 'pocket'. Repeat it for more files."
     ),
-    method: str = typer.Option("auto", help="auto, sft, orpo, simpo or kto."),
+    method: str = typer.Option("auto", help=f"auto, {', '.join(METHODS)}."),
     output: Path = typer.Option(Path("run.toml"), "--output", "-o", help="File to write."),
     columns: list[str] = typer.Option([], "--column", help=options.COLUMN_HELP),
     labels: list[str] = typer.Option([], "--label", help=options.LABEL_HELP),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -25,6 +26,7 @@ from backprop_tui.train.distributed import Team
 
 DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LEAVE_LATER = 2.0  # seconds
 TRUST_HELP = "Run code the model brings along. Read that code first; asked for each time."
 
 
@@ -43,9 +45,10 @@ def run_command(
         if output is not None:
             run = runfile_io.change(run, {"output": output})
     except BackpropError as error:
-        if not Team.here().main:  # the main process says it
-            raise typer.Exit(error.exit_code) from None
-        raise
+        if Team.here().main:
+            raise
+        time.sleep(LEAVE_LATER)  # the main process says it, and is ended when this one leaves
+        raise typer.Exit(error.exit_code) from None
     raise typer.Exit(
         headless(run, overrides=overrides, strict=strict, trust_remote_code=trust_remote_code)
     )

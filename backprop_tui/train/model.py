@@ -14,6 +14,7 @@ from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.distributed import asks_for_fsdp
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+PIECE = 2**20  # bytes of a file that are hashed at once
 # Below this a step is so short that handing it to several threads costs more than it saves.
 ONE_THREAD_BELOW = 20_000_000  # parameters, CPU runs only
 
@@ -210,22 +211,24 @@ def check_targets(run: RunFile, model: Any) -> None:
 
 
 def weights_sha256(model: ModelFacts) -> str:
-    """One hash over the safetensors files of a local folder; "" for a hub model (its commit
-    names the weights). Over 1 GB only headers and ends are read: enough to notice a change."""
+    """One hash over the weights and the configuration of a local folder; "" for a hub model (its
+    commit names both). Of a file over 1 GB a piece of every 64 MB is read: a change of training
+    or merging is all over it."""
     if not model.path or model.commit:
         return ""
     digest = hashlib.sha256()
-    for file in sorted(Path(model.path).glob("*.safetensors")):
+    folder = Path(model.path)
+    for file in (*sorted(folder.glob("*.safetensors")), folder / "config.json"):
+        if not file.is_file():
+            continue
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
-            if size <= 2**30:
-                while block := stream.read(2**20):
-                    digest.update(block)
-            else:
-                digest.update(stream.read(2**24))
-                stream.seek(-(2**24), os.SEEK_END)
-                digest.update(stream.read())
+            for start in range(0, size, PIECE if size <= 2**30 else 64 * PIECE):
+                stream.seek(start)
+                digest.update(stream.read(PIECE))
+            stream.seek(max(size - PIECE, 0))
+            digest.update(stream.read())
     return digest.hexdigest()
 
 

@@ -82,7 +82,24 @@ def record(
         dropped=dict(dropped),
         cut=dict(cut),
         overrides=overrides,
+        engine=_engine_words(run, card.name if card else f"CPU ({platform.machine()})"),
     )
+
+
+def _engine_words(run: RunFile, device: str) -> str:
+    """Which engine trains. On the device of the run that this one repeats, its words, because what
+    was chosen by measuring is then taken again; the lean engine writes its own before step 1."""
+    from backprop_tui.train.trainers import uses_lean
+
+    before = run.provenance
+    if not uses_lean(run):
+        return "TRL"
+    return before.engine if before and before.device == device and _is_lean(before) else "lean"
+
+
+def _is_lean(provenance: ProvenanceSection) -> bool:
+    """Before the lean engine came, nothing was written, and TRL computed."""
+    return provenance.engine not in ("", "TRL")
 
 
 def drift(before: ProvenanceSection, now: ProvenanceSection) -> list[str]:
@@ -93,6 +110,8 @@ def drift(before: ProvenanceSection, now: ProvenanceSection) -> list[str]:
     pairs += [
         (name, before.packages[name], now.packages.get(name, "absent")) for name in before.packages
     ]
+    was, is_now = ("lean" if _is_lean(one) else "TRL" for one in (before, now))
+    pairs.append(("engine", was, is_now))
     return [f"{name} {_short(a)} -> {_short(b)}" for name, a, b in pairs if a != b]
 
 

@@ -44,7 +44,7 @@ STEPS: tuple[Cell, ...] = (
     ("1 Machine", "which card to use, and who else holds its memory"),
     ("2 Model", "the language model that is tuned"),
     ("3 Data", "the examples it learns from, and how many are held out to measure on"),
-    ("4 Method", "sft imitates; orpo, simpo learn from pairs; kto from good and bad marks"),
+    ("4 Method", "sft imitates; kto learns from good and bad marks; the others from pairs"),
     ("5 Tuning", "rate, batch, adapter and where to write; every default is sound"),
     ("6 Review", "what will happen, and the run file"),
 )

@@ -1,6 +1,6 @@
 """`python -m backprop_tui run FILE ...`, as one of several processes that a test changes.
 
-Several run files follow each other, each in a process of its own that has imported everything.
+Several run files follow each other: importing everything takes longer than a run.
 FSDP_ON_A_CPU: accelerate divides weights among cards only; what it asks for is made to say that
 these processes are cards, after which the division itself is torch's own.
 FAIL_ON_RANK: this rank fails in its second step.
@@ -13,8 +13,7 @@ import sys
 from typing import Any
 
 from backprop_tui.cli import main
-from backprop_tui.train.libraries import load_libraries
-from backprop_tui.train.session import LIBRARIES
+from backprop_tui.train import distributed
 
 
 def pretend_to_be_cards() -> None:
@@ -41,20 +40,26 @@ def fail_in_the_second_step() -> None:
     Trainer.training_step = fails
 
 
-def run(number: int, run_file: str) -> int:
+LINGER = distributed.LINGER
+
+
+def run(number: int, run_file: str, *, last: bool) -> int:
     """The exit code of one run. number: the processes of each meet at a place of their own."""
-    child = os.fork()
-    if not child:
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
-        sys.argv = ["backprop-tui", "run", run_file]
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
+    distributed.LINGER = LINGER if last else 0.0  # who does not leave need not wait to leave
+    sys.argv = ["backprop-tui", "run", run_file]
+    try:
         main()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
 
 
 if __name__ == "__main__":
-    load_libraries([*LIBRARIES, "backprop_tui.train.engine.build"])
     if "FSDP_ON_A_CPU" in os.environ:
         pretend_to_be_cards()
     if os.environ.get("FAIL_ON_RANK") == os.environ["RANK"]:
         fail_in_the_second_step()
-    sys.exit(max(run(number, file) for number, file in enumerate(sys.argv[1:])))
+    files = sys.argv[1:]
+    codes = [run(n, file, last=n == len(files) - 1) for n, file in enumerate(files)]
+    sys.exit(max(codes))

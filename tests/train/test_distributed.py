@@ -55,15 +55,14 @@ def launched(
 
 def ended(process: subprocess.Popen[str], seconds: float = 100) -> str:
     """What was said; fails, and leaves no process behind, when it takes long."""
-    family: list[Any] = [process, *psutil.Process(process.pid).children(recursive=True)]
     try:
-        said, _ = process.communicate(timeout=seconds)
+        return process.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:
-        for member in family:
+        launcher = psutil.Process(process.pid)
+        for member in [*launcher.children(recursive=True), launcher]:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        pytest.fail(f"not ended after {seconds} s:\n{process.communicate()[0]}")
-    return said
+        pytest.fail(f"not ended after {seconds} s:\n{process.communicate(timeout=10)[0]}")
 
 
 def planned(method: str, folder: Path, name: str, changes: Mapping[str, Any]) -> Path:

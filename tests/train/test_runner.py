@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,7 @@ from backprop_tui.core.events import (
 )
 from backprop_tui.core.runfile_io import change
 from backprop_tui.probe.model import probe_model
+from backprop_tui.train.model import weights_sha256
 from tests.conftest import DONE, DoneRun, pocket_run, run_training
 
 TIMES = {"t", "tokens_per_second", "rows_per_second", "mfu", "seconds"}
@@ -401,3 +403,44 @@ def test_the_adapter_s_readme_says_how_to_load_it(done_runs: dict[str, DoneRun])
     card = (done_runs["simpo"].folder / "adapter" / "README.md").read_text()
     assert 'AutoPeftModelForCausalLM.from_pretrained("adapter")' in card
     assert "More Information Needed" not in card
+
+
+def test_an_old_run_file_is_said_to_replay_on_another_engine(
+    done_runs: dict[str, DoneRun], tmp_path: Path
+) -> None:
+    """Before the lean engine came nothing was written of it, and TRL computed."""
+    first = done_runs["simpo"].folder / "run.toml"
+    old = tmp_path / "old.toml"
+    text = first.read_text()
+    words = next(line for line in text.splitlines() if line.startswith('engine = "shared'))
+    old.write_text(text.replace(words + "\n", "").replace('engine = "lean"\n', ""))
+    run, _ = runfile_io.read(old, [f"output={tmp_path / 'again'}"], env={})
+    again = run_training(run, strict=True)
+    assert isinstance(again.ending, Failed)
+    assert "engine TRL -> lean" in again.ending.message
+
+
+def test_another_configuration_is_another_model(tmp_path: Path) -> None:
+    """The same weights with another config.json compute something else."""
+    pocket = probe_model("pocket").path
+    assert pocket
+    folder = shutil.copytree(pocket, tmp_path / "model")
+    before = weights_sha256(probe_model(str(folder)))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 500.0}))
+    assert weights_sha256(probe_model(str(folder))) != before
+
+
+def test_a_checkpoint_resumes_to_the_same_adapter(tmp_path: Path) -> None:
+    """Order of rows, schedule, optimizer and dropout go on where they were."""
+    from tests.train.test_trainers import PAIRS, adapters, build
+
+    changes = {"training.save_steps": 2, "lora.dropout": 0.1, "training.batch_size": 2}
+    run = pocket_run("simpo", tmp_path / "run", changes)
+    whole, _ = build(run, PAIRS, tmp_path)
+    whole.train()
+    again, _ = build(run, PAIRS, tmp_path / "again")
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-2"))
+    assert again.state.global_step == 4
+    for name, tensor in adapters(again).items():
+        assert tensor.equal(adapters(whole)[name]), name

@@ -175,6 +175,11 @@ def test_rewards_are_logged_for_every_preference_method(done_runs: dict[str, Don
             assert step.margin == pytest.approx(step.reward_chosen - step.reward_rejected, abs=1e-4)
 
 
+def adapters(trainer: Any) -> dict[str, Any]:
+    """The trained tensors of a trainer by name."""
+    return {name: p.detach() for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
 def adapter_tensors(done: DoneRun) -> dict[str, Any]:
     from safetensors.torch import load_file
 

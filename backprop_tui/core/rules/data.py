@@ -169,6 +169,15 @@ def no_heldout(case: Case) -> Advice | None:
     )
 
 
+# What keeps length out of an objective.
+BY_LENGTH = {
+    "simpo": "SimPO divides by length",
+    "rrhf": "RRHF divides by length",
+    "ipo": "IPO divides by length",
+    "rdpo": "R-DPO takes the difference in length into account",
+}
+
+
 def length_bias(case: Case) -> Advice | None:
     """Chosen much longer or shorter than rejected: the model may learn length."""
     data = case.facts.data
@@ -180,7 +189,8 @@ def length_bias(case: Case) -> Advice | None:
         return None
     side = "longer" if bias.ratio > 1 else "shorter"
     factor = max(bias.ratio, 1 / bias.ratio) if bias.ratio else 0.0
-    normalised = case.run.method == "simpo"
+    method = case.run.method
+    normalised = method in BY_LENGTH
     return Advice(
         code="data-length-bias",
         level="note" if normalised else "warning",
@@ -188,7 +198,7 @@ def length_bias(case: Case) -> Advice | None:
         message=(
             f"Rejected answers are {factor:.1f}x {side} than chosen ones on average: the model "
             "may learn length instead of quality."
-            + (" SimPO divides by length, which softens this." if normalised else "")
+            + (f" {BY_LENGTH[method]}, which softens this." if normalised else "")
         ),
         fix=None if normalised else Fix("use simpo", (("method", "simpo"),)),
         source=SIMPO_PAPER,

@@ -110,14 +110,16 @@ def _measure(trainer: PreferenceTrainer, items: Sequence[Item]) -> Tensor:
     # Where there are fewer rows than processes: the shards of a model are gathered by all.
     read = mine or numbers[:1]
     groups = [items[number][0].group(items[number][1]) for number in read]
-    layout = trainer.collator.layout(groups).to(trainer.args.device)
+    parts = trainer.collator.layouts(groups)
+    parts += parts[-1:] * (trainer.forwards(len(parts)) - len(parts))
     with (
         adapter_off(trainer),
         torch.no_grad(),
         evaluating(trainer.model),
         trainer.accelerator.autocast(),
     ):
-        found = sums(trainer.model, layout).view(-1, 2).cpu()
+        found = torch.cat([sums(trainer.model, part.to(trainer.args.device)) for part in parts])
+    found = found.view(-1, 2).cpu()
     everyone = dict(trainer.from_all(list(zip(mine, found, strict=False))))
     return torch.stack([everyone[number] for number in numbers])
 

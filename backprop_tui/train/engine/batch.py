@@ -30,7 +30,7 @@ class Batch:
     parts: tuple[Layout, ...]
     sizes: tuple[int, ...]
     answers: int
-    borrowed: Layout | None = None
+    borrowed: tuple[Layout, ...] = ()
     labels: Tensor | None = None
     reference: Tensor | None = None
 
@@ -39,7 +39,7 @@ class Batch:
         return replace(
             self,
             parts=tuple(part.to(device) for part in self.parts),
-            borrowed=self.borrowed.to(device) if self.borrowed else None,
+            borrowed=tuple(part.to(device) for part in self.borrowed),
             labels=self.labels.to(device) if self.labels is not None else None,
             reference=self.reference.to(device) if self.reference is not None else None,
         )
@@ -84,9 +84,10 @@ class Collator:
         """The batch of these rows, on the CPU."""
         of, rows = items[0][0], tuple(row for _, row in items)
         groups = [of.group(row) for row in rows]
-        borrowed = None
+        borrowed: list[Layout] = []
         if of.labelled and of.training and not self._with_borrowed(groups):
-            borrowed = self.layout([Group(g.prompt, g.answers[1:]) for g in groups])
+            lent = [Group(g.prompt, g.answers[1:]) for g in groups]
+            borrowed = self.layouts(lent)
             groups = [Group(g.prompt, g.answers[:1]) for g in groups]
         parts = divided(groups, self.most, shared=self.shared)
         batch = Batch(
@@ -94,7 +95,7 @@ class Collator:
             parts=tuple(map(self.layout, parts)),
             sizes=tuple(map(len, parts)),
             answers=len(groups[0].answers),
-            borrowed=borrowed,
+            borrowed=tuple(borrowed),
             labels=torch.tensor([of.rows[row].label for row in rows]) if of.labelled else None,
             reference=of.reference[list(rows)] if of.reference is not None else None,
         )
@@ -103,6 +104,10 @@ class Collator:
     def layout(self, groups: Sequence[Group]) -> Layout:
         """Packed or padded, as this model can read it."""
         return packed(groups) if self.shared else padded(groups, self.pad)
+
+    def layouts(self, groups: Sequence[Group]) -> list[Layout]:
+        """The same in parts, none with more tokens than go on the card at once."""
+        return [self.layout(part) for part in divided(groups, self.most, shared=self.shared)]
 
     def _with_borrowed(self, groups: Sequence[Group]) -> bool:
         """Whether the borrowed answers share the row of the judged ones.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from backprop_tui.train.engine.attention import CannotShare
-from backprop_tui.train.engine.attention_probe import choose_variant
+from backprop_tui.train.engine.attention_probe import Choice, choose_variant
 from backprop_tui.train.engine.forward import OWN, LeanForward, Path, sums
 from backprop_tui.train.engine.layout import Group, packed, padded
 
@@ -32,11 +32,13 @@ def decide(
     *,
     half: bool,
     batch: Sequence[Group] = (),
+    variant: str | None = None,
 ) -> Path:
     """The quickest way whose log-probabilities agree with the model's own logits on these rows.
 
     half: the model computes in 16 bits. batch: as many rows as are read at once, for measuring
-    what is quickest. What did not agree, and by how much, is in Path.why.
+    what is quickest. variant: the attention of the run that this one repeats, which is then
+    not measured. What did not agree, and by how much, is in Path.why.
     """
     limit = TOLERANCE_HALF if half else TOLERANCE
     with torch.no_grad(), evaluating(model):
@@ -49,7 +51,8 @@ def decide(
                 refused.append(f"{name}, because {wrong}")
                 continue
             if path.shared:
-                choice = choose_variant(forward, model, batch or groups)
+                choice = Choice(variant) if variant else None
+                choice = choice or choose_variant(forward, model, batch or groups)
                 quickest = replace(path, variant=choice.variant, measured=choice.measured)
                 changed = quickest.variant != path.variant
                 if changed and (wrong := _wrong(forward, quickest, model, groups, right, limit)):
@@ -101,12 +104,18 @@ def _disagreement(
         ]
         read = _difference(_together(model, turned, shared=True), found, groups, last=True)
         logger.info("%s: an answer changes by %.2e a token with the others", path, read)
-        if read > TOLERANCE:
+        if read > (limit if _of_8_bits(model) else TOLERANCE):
             return (
                 "this model's layers then carry one answer into the next (its log-probabilities "
                 f"change by {read:.1e} a token)"
             )
     return ""
+
+
+def _of_8_bits(model: Any) -> bool:
+    """LLM.int8 (arXiv:2208.07339) picks the columns it keeps in 16 bits by the whole batch, so
+    what lies beside a row changes it by rounding."""
+    return bool(getattr(model, "is_loaded_in_8bit", False))
 
 
 def _alone(model: Any, group: Group) -> Tensor:

@@ -48,6 +48,7 @@ class PreferenceTrainer(SharedTrainer):
         knobs: Mapping[str, float],
         count: Callable[[int, int], None],
         batch_tokens: int | None = None,
+        variant: str | None = None,
         callbacks: list[Any] | None = None,
     ) -> None:
         self.objective, self.knobs, self.count = objective, knobs, count
@@ -71,9 +72,9 @@ class PreferenceTrainer(SharedTrainer):
             callbacks=callbacks,
         )
         self.shard()
-        self.choose_path()
+        self.choose_path(variant)
 
-    def choose_path(self) -> None:
+    def choose_path(self, variant: str | None = None) -> None:
         """Take the quickest way that is right for this model, on the longest row of all, which
         passes whatever window its attention has, and a short one beside it."""
         rows: RowSet = self.train_dataset
@@ -83,7 +84,7 @@ class PreferenceTrainer(SharedTrainer):
         some = [rows.group(row) for row in dict.fromkeys((shortest, longest))]
         batch = divided([rows.group(row) for row in first], self.collator.most, shared=True)[0]
         with self.accelerator.autocast():
-            path = decide(self.lean, self.model, some, half=self.half, batch=batch)
+            path = decide(self.lean, self.model, some, half=self.half, batch=batch, variant=variant)
         path = self.agreed(path)
         self.lean.use(path)
         self.collator.shared = path.shared
@@ -111,10 +112,11 @@ class PreferenceTrainer(SharedTrainer):
         """Forward and backward of one batch, part by part; its mean loss."""
         batch: Batch = inputs["batch"].to(self.args.device)
         model.train()
-        borrowed = None
-        if self.forwards(int(batch.borrowed is not None)):
-            with torch.no_grad():
-                borrowed = sums(model, batch.borrowed or batch.parts[-1])
+        with torch.no_grad():
+            found = [sums(model, part) for part in batch.borrowed]
+            for _ in range(self.forwards(len(found)) - len(found)):
+                sums(model, batch.parts[-1])
+        borrowed = torch.cat(found) if found else None
         self._read(batch)
         total = torch.zeros((), device=self.args.device)
         parts = self.forwards(len(batch.parts))
@@ -131,6 +133,8 @@ class PreferenceTrainer(SharedTrainer):
         that only pass forward, for the KL term, are not training and are left out."""
         tokens, rows = self.uncounted
         tokens += sum(part.tokens for part in batch.parts)
+        if batch.labels is not None and batch.answers == 2:
+            tokens -= sum(sum(part.lengths[1::2]) for part in batch.parts)
         self.uncounted = tokens, rows + len(batch.rows)
 
     def compute_loss(
