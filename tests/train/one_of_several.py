@@ -44,8 +44,10 @@ LINGER = distributed.LINGER
 
 
 def run(number: int, run_file: str, *, last: bool) -> int:
-    """The exit code of one run. number: the processes of each meet at a place of their own."""
-    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
+    """The exit code of one run. number: of several, each of which meets at a port of its own."""
+    if ports := os.environ.get("PORTS", "").split():
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+        os.environ["MASTER_PORT"] = ports[number]
     distributed.LINGER = LINGER if last else 0.0  # who does not leave need not wait to leave
     sys.argv = ["backprop-tui", "run", run_file]
     try:

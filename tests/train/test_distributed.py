@@ -6,11 +6,12 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def launched(
     """A run in two processes; they end with the launcher, which is to be waited for."""
     program = [CHANGED] if changed else ["-m", "backprop_tui", "run"]
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
+    if len(run_files) > 1:
+        settings["PORTS"] = " ".join(map(str, free_ports(len(run_files))))
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, *program, *map(str, run_files)],
         cwd=ROOT,
@@ -51,6 +54,14 @@ def launched(
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def ended(process: subprocess.Popen[str], seconds: float = 100) -> str:
@@ -73,20 +84,11 @@ def planned(method: str, folder: Path, name: str, changes: Mapping[str, Any]) ->
 
 
 def rows(path: Path, method: str) -> Path:
-    """60 rows, of lengths that do not repeat, each with a prompt of its own."""
-    with path.open("w") as file:
-        for i in range(60):
-            prompt, good, bad = f"What is {i}?" + " Why?" * (i % 7), "It is " * (i % 5 + 1), "No. "
-            row: dict[str, Any] = {
-                "prompt": prompt,
-                "chosen": f"{good}{i}.",
-                "rejected": bad * (i % 4 + 1),
-            }
-            if method == "kto":
-                side = "chosen" if i % 3 else "rejected"
-                marked = {"completion": row[side], "label": side == "chosen"}
-                row = {"prompt": prompt} | marked
-            file.write(json.dumps(row) + "\n")
+    """60 rows of the bundled examples, each with a prompt of its own."""
+    name = "feedback.jsonl" if method == "kto" else "pairs.jsonl"
+    examples = map(json.loads, (ROOT / "backprop_tui" / "demo" / name).read_text().splitlines())
+    of_prompt = {row["prompt"]: row for row in examples}
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in list(of_prompt.values())[:60]))
     return path
 
 
@@ -120,7 +122,7 @@ TWO_EPOCHS = {
     "training.max_steps": None,
     "training.epochs": 2.0,
     "training.batch_size": 3,
-    "training.batch_tokens": 90,  # some batches in one part, some in two
+    "training.batch_tokens": 300,  # some batches in one part, some in two
     "training.eval_steps": 4,
     "training.save_steps": 8,
 }
