@@ -176,4 +176,5 @@ def _signals(control: Control) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # A launcher that sees one process leave ends the others, which are leaving anyhow.
+            signal.signal(number, handler if team.alone else signal.SIG_IGN)

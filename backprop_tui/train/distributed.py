@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.events import Failed, from_line, to_line
 from backprop_tui.core.runfile import RunFile
 
-FAILED, DONE = "failed", "done"  # keys of the store
+FAILED, DONE, HEARD = "failed", "done", "heard"  # keys of the store
 LOOK_EVERY = 0.5  # seconds between two looks at whether another process failed
 GRACE = 2.0  # seconds this process has to notice by itself
 LINGER = 10.0  # seconds the others stay for the main process's last word
@@ -194,22 +193,20 @@ class Team:
             dist.destroy_process_group()
         if self.main:
             return
-        end = time.monotonic() + LINGER
         with suppress(Exception):  # the store went with the main process
-            while not self._store.check([DONE]) and time.monotonic() < end:
-                time.sleep(LOOK_EVERY / 5)
+            _until(lambda: self._store.check([DONE]), LINGER)
+            self._store.add(HEARD, 1)
 
     def _leave(self) -> None:
-        """This process is going. The main one is not to be ended in the middle of that, and a
-        thread inside the store would abort it."""
+        """This process is going; a thread inside the store would abort it."""
         self._over.set()
         if self._watching:
             self._watching.join()
         if self.main:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
             with suppress(Exception):
                 self._store.set(DONE, "1")
+                # Where no launcher keeps the store, it goes with this process.
+                _until(lambda: self._store.add(HEARD, 0) == self.world - 1, GRACE)
 
     def _watch(self, lost: Callable[[Word], None]) -> None:
         with suppress(Exception):  # the store went with the process that kept it
@@ -225,6 +222,13 @@ class Team:
                 self._store.set(DONE, "1")
             finally:
                 os._exit(word.ending.exit_code)
+
+
+def _until(true: Callable[[], bool], seconds: float) -> None:
+    """Wait for it, but not longer than that."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(LOOK_EVERY / 10)
 
 
 def asks_for_fsdp() -> bool:

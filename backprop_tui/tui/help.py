@@ -39,6 +39,9 @@ PANELS: tuple[Cell, ...] = (
     ("held-out", "the same on rows kept aside; if it stays flat, the model memorises"),
     ("accuracy", "share of pairs where the chosen answer leads; it should leave 50 %"),
     ("loss", "should fall, and jump about less than it falls"),
+    ("log-prob/token", "how likely the model finds an answer's words; of both kinds it may fall"),
+    ("pairs/s", "pairs, or judged answers, trained each second; tokens/s counts what is read"),
+    ("KL", "kto's measure of how far the model went from its base; 0 where noise outweighs it"),
 )
 STEPS: tuple[Cell, ...] = (
     ("1 Machine", "which card to use, and who else holds its memory"),

@@ -17,6 +17,8 @@ from backprop_tui.tui.signs import SIGNS
 
 TRAINING = "training"  # the group of the thread that trains
 
+NOTHING_YET = "No step has been taken yet, so there is nothing to save."
+
 
 class AskingScreen(Screen[None]):
     """The keys of a screen over one run. What it shows is its subclass's: see `ask`, `record`."""
@@ -105,7 +107,9 @@ class AskingScreen(Screen[None]):
         self._ask_to_stop(
             "Stop and save?",
             "The run stops after the step in progress. What it learned so far is saved as a "
-            "usable adapter.",
+            "usable adapter."
+            if self.history.steps
+            else NOTHING_YET,
             yes="Stop and save",
             leave=False,
         )
@@ -141,7 +145,9 @@ class AskingScreen(Screen[None]):
             self._ask_to_stop(
                 "Stop and save, then quit?",
                 "The model is still training. It stops after the step in progress, saves a "
-                "usable adapter, and then the program ends.",
+                "usable adapter, and then the program ends."
+                if self.history.steps
+                else NOTHING_YET,
                 yes="Stop, save, quit",
                 leave=True,
             )

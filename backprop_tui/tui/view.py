@@ -105,7 +105,7 @@ def sentences(*parts: str) -> str:
 def step_of(key: str) -> str:
     """The step where a run-file key is asked for."""
     section = key.split(".")[0]
-    if section in METHODS:
+    if section in METHODS or section == "engine":
         return "method"
     return "tuning" if section in TUNING_SECTIONS else section
 

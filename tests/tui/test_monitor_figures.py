@@ -73,7 +73,7 @@ async def test_kto_shows_how_often_good_ranks_above_bad(size: tuple[int, int]) -
         shows(app, "Good ranked above bad, %", "● held-out 83 %", "● held-out +0.56")
         assert "of pairs" not in text_of(app)
         if size == WIDE:
-            shows(app, f"Distance from the base (KL) {last.kl:.2f}")
+            shows(app, f"KL term of kto, never below 0 {last.kl:.2f}")
 
 
 @BOTH
@@ -83,7 +83,7 @@ async def test_kto_shows_the_distance_where_there_is_no_accuracy(size: tuple[int
         for event in histories.training("kto", upto=120)
     ]
     async with watching(events, method="kto", size=size) as (app, _):
-        shows(app, "Distance from the base (KL)", "● held-out +0.56")
+        shows(app, "KL term of kto, never below 0", "● held-out +0.56")
         assert "ranked" not in text_of(app)
 
 

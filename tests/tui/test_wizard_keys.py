@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backprop_tui.core.events import Finished
+from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change
 from backprop_tui.tui import probing
 from backprop_tui.tui.ending import Question
@@ -15,6 +16,7 @@ from backprop_tui.tui.messages import ModelRead
 from backprop_tui.tui.panels.log import entry
 from backprop_tui.tui.panels.memory import LETTERS
 from backprop_tui.tui.probing import output_problems
+from backprop_tui.tui.view import STEPS, step_of
 from backprop_tui.tui.warm import slow_imports
 from tests.tui import histories
 from tests.tui.test_monitor import text_of, watching
@@ -142,3 +144,10 @@ async def test_the_letters_are_explained_at_80_columns() -> None:
 def test_several_cards_keep_bitsandbytes_waiting() -> None:
     assert "peft" in slow_imports(one_card=True)
     assert {"peft", "trl"}.isdisjoint(slow_imports(one_card=False))
+
+
+@pytest.mark.parametrize("key", list(RunFile.model_fields))
+def test_every_key_of_the_run_file_has_a_step(key: str) -> None:
+    """A problem leads to the step of its key; a key without one would end the program."""
+    if key not in ("schema_version", "provenance"):  # written by the tool, never a problem
+        assert step_of(key) in STEPS

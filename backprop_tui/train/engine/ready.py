@@ -35,22 +35,23 @@ def make_ready(
         warn(f"The quick way to compute is not used: {path.why}.", code="engine-slower")
     changes = {"engine": path.words(trainer.lean.head)}
     if trainer.objective.reference:
-        said = time.monotonic()
+        said = 0.0
 
         def progress(done: int, rows: int) -> None:
             nonlocal said
             stop_if_asked(done)
             if time.monotonic() - said > SAY_EVERY:
-                stage(f"measuring the base model: {count(done)} of {count(rows)} rows")
+                stage(f"measuring the base model: {count(done)} of the run's {count(rows)} rows")
                 said = time.monotonic()
 
-        stage("measuring the base model, which this method compares with")
         recorded = None
         if before and before.reference_path:
             recorded = Path(before.reference_path), before.reference_sha256
         weights = provenance.model_sha256 or provenance.model_commit
         found = trainer.prepare(progress, Keep(folder, weights, provenance.precision, recorded))
         if found is not None:
+            if found.reused:
+                stage("the base model was measured by the run before: its figures are taken")
             changes |= {
                 "reference_path": str(found.path),
                 "reference_sha256": sha256(found.path),

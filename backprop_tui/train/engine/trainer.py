@@ -113,9 +113,10 @@ class PreferenceTrainer(SharedTrainer):
         batch: Batch = inputs["batch"].to(self.args.device)
         model.train()
         with torch.no_grad():
-            found = [sums(model, part) for part in batch.borrowed]
+            # Not through what DDP wraps around: that waits for processes that have none of these.
+            found = [sums(self.model, part) for part in batch.borrowed]
             for _ in range(self.forwards(len(found)) - len(found)):
-                sums(model, batch.parts[-1])
+                sums(self.model, batch.parts[-1])
         borrowed = torch.cat(found) if found else None
         self._read(batch)
         total = torch.zeros((), device=self.args.device)

@@ -17,7 +17,7 @@ def _whole(value: float | None) -> str:
 
 
 KL = Curve("train", "line", Step, "kl")
-KL_NAME = "Distance from the base (KL)"
+KL_NAME = "KL term of kto, never below 0"
 
 
 class AccuracyPanel(ChartPanel):
