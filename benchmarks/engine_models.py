@@ -68,6 +68,8 @@ def random_model(shape: Shape, precision: Precision, device: str, seed: int = 0)
     rotary = model.model.rotary_emb
     model.model.rotary_emb = type(rotary)(config=config).to(device)
     model.tie_weights()
+    if device == "cuda":
+        model.hf_device_map = {"": 0}  # as loading with a device map leaves it
     if quantizer:
         quantizer.postprocess_model(model)
         model.hf_quantizer = quantizer

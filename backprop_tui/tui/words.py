@@ -115,13 +115,6 @@ def what_will_happen(view: View) -> list[str]:
     if view.memory is not None:
         lines.append(f"About {size(view.memory.needed)} of memory (a rough estimate).")
     lines.append(f"Everything is written to {output_path(plan)}.")
-    cards = facts.gpu.cards if facts.gpu else ()
-    if used.device == "cuda" and len(cards) > 1:
-        lines.append(
-            f"This machine has {len(cards)} cards; from here one trains. With all of them, once "
-            f"ctrl+s has saved the file: accelerate launch --multi_gpu --num_processes "
-            f"{len(cards)} -m backprop_tui run run.toml"
-        )
     return lines
 
 

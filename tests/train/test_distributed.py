@@ -84,11 +84,11 @@ def planned(method: str, folder: Path, name: str, changes: Mapping[str, Any]) ->
 
 
 def rows(path: Path, method: str) -> Path:
-    """60 rows of the bundled examples, each with a prompt of its own."""
+    """30 rows of the bundled examples, each with a prompt of its own."""
     name = "feedback.jsonl" if method == "kto" else "pairs.jsonl"
     examples = map(json.loads, (ROOT / "backprop_tui" / "demo" / name).read_text().splitlines())
     of_prompt = {row["prompt"]: row for row in examples}
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in list(of_prompt.values())[:60]))
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in list(of_prompt.values())[:30]))
     return path
 
 
@@ -110,7 +110,8 @@ def assert_same_training(one: Path, other: Path) -> None:
     for first, second in zip(*figures, strict=True):
         assert first.keys() == second.keys()
         for name, value in first.items():
-            assert second[name] == pytest.approx(value, abs=NEAR, rel=NEAR), (name, first["step"])
+            near = value if value is None else pytest.approx(value, abs=NEAR, rel=NEAR)
+            assert second[name] == near, (name, first["step"])
     weights = [load_file(f / "adapter" / "adapter_model.safetensors") for f in (one, other)]
     assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
@@ -118,13 +119,13 @@ def assert_same_training(one: Path, other: Path) -> None:
 
 
 TWO_EPOCHS = {
-    "data.heldout": 0.2,  # 12 rows; 48 are four steps an epoch
+    "data.heldout": 0.2,  # 6 rows; 24 are two steps an epoch
     "training.max_steps": None,
     "training.epochs": 2.0,
     "training.batch_size": 3,
     "training.batch_tokens": 300,  # some batches in one part, some in two
-    "training.eval_steps": 4,
-    "training.save_steps": 8,
+    "training.eval_steps": 2,
+    "training.save_steps": 4,
 }
 
 
@@ -166,7 +167,7 @@ def test_weights_divided_among_processes_train_the_same(
 ) -> None:
     folder = trained[0] / "kto-fsdp"
     # Only weights that are divided are saved in pieces.
-    assert (folder / "checkpoints" / "checkpoint-8" / "pytorch_model_fsdp_0").is_dir()
+    assert (folder / "checkpoints" / "checkpoint-4" / "pytorch_model_fsdp_0").is_dir()
     assert_same_training(trained[0] / "kto", folder)
 
 
@@ -176,10 +177,10 @@ def test_one_process_alone_writes_and_speaks(trained: tuple[Path, dict[str, str]
     started = next(event for event in happened if isinstance(event, Started))
     assert started.device.startswith("2 x ")
     steps = [event.step for event in happened if isinstance(event, Step)]
-    assert steps == list(range(1, started.steps + 1)) == list(range(1, 9))
+    assert steps == list(range(1, started.steps + 1)) == [1, 2, 3, 4]
     assert sum(isinstance(event, Started | Finished) for event in happened) == 2
     assert said["ddp"].count("2 processes: 2 x 3 x 2 = 12 rows a step") == len(METHODS)
-    assert said["ddp"].count("finished at step 8") == len(METHODS)
+    assert said["ddp"].count("finished at step 4") == len(METHODS)
 
 
 def test_what_one_process_refuses_ends_both_with_one_message(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class SharedTrainer(Trainer):  # type: ignore[misc]
         return list(gather_object(mine)) if self.processes > 1 else mine
 
     def forwards(self, mine: int) -> int:
-        """How many forwards to run where this process needs so many."""
+        """How many forwards to run where this process needs so many; asked before the first."""
         return max(self.from_all([mine])) if self.sharded else mine
 
     def agreed(self, path: Path) -> Path:

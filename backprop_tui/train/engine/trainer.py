@@ -112,10 +112,11 @@ class PreferenceTrainer(SharedTrainer):
         """Forward and backward of one batch, part by part; its mean loss."""
         batch: Batch = inputs["batch"].to(self.args.device)
         model.train()
+        idle = self.forwards(len(batch.borrowed)) - len(batch.borrowed)
         with torch.no_grad():
             # Not through what DDP wraps around: that waits for processes that have none of these.
             found = [sums(self.model, part) for part in batch.borrowed]
-            for _ in range(self.forwards(len(found)) - len(found)):
+            for _ in range(idle):
                 sums(self.model, batch.parts[-1])
         borrowed = torch.cat(found) if found else None
         self._read(batch)
@@ -173,9 +174,10 @@ class PreferenceTrainer(SharedTrainer):
     ) -> tuple[Tensor, None, None]:
         """Keep the held-out rows' log-probabilities; the figures are of all of them together."""
         batch: Batch = inputs["batch"].to(self.args.device)
+        idle = self.forwards(len(batch.parts)) - len(batch.parts)
         with torch.no_grad():
             found = [sums(model, part).view(-1, batch.answers) for part in batch.parts]
-            for _ in range(self.forwards(len(found)) - len(found)):
+            for _ in range(idle):
                 sums(model, batch.parts[-1])
         values = torch.cat(found).cpu()
         lengths = torch.cat(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -44,6 +47,8 @@ class ReviewStep(Step):
         yield OptionList(id="all-advice", compact=True)
         yield Static("What will happen", classes="group")
         yield Static("", id="what", markup=False)
+        yield Static("", id="all-cards-title", classes="group", markup=False)
+        yield Static("", id="all-cards", markup=False)
         yield Static("The run file", classes="group")
         with VerticalScroll(id="toml"):
             yield Static("", id="toml-text", markup=False)
@@ -60,7 +65,22 @@ class ReviewStep(Step):
         replace_options(listed, rows, rows[0].id or "" if rows else "")
         lines = words.what_will_happen(view)
         put(self.query_one("#what", Static), "\n".join(f"{SIGNS.note} {line}" for line in lines))
+        self._show_all_cards(view)
         put(self.query_one("#toml-text", Static), highlighted(to_toml(view.plan)))
+
+    def _show_all_cards(self, view: View) -> None:
+        """What starts the plan on every card; from here one trains."""
+        from backprop_tui.tui.app import BackpropApp
+
+        assert isinstance(self.app, BackpropApp)
+        number = len(view.facts.gpu.cards) if view.facts.gpu else 0
+        for name, text in (
+            ("#all-cards-title", f"On all {number} cards, once ctrl+s has saved the file"),
+            ("#all-cards", on_all_cards(number, self.app.proposed_name())),
+        ):
+            shown = self.query_one(name, Static)
+            shown.display = view.effective.device == "cuda" and number > 1
+            put(shown, text)
 
     def focus_first(self) -> None:
         self.query_one("#all-advice" if self._advice else "#toml").focus()
@@ -88,6 +108,14 @@ def ready(view: View) -> Content:
             sign=SIGNS.problem,
         )
     return Content.from_markup("[$text-success]$sign ready to start[/]", sign=SIGNS.done)
+
+
+def on_all_cards(number: int, file: Path) -> str:
+    """The command for a shell, in two lines that are copied as they stand."""
+    return (
+        f"accelerate launch --multi_gpu --num_processes {number} \\\n"
+        f"  -m backprop_tui run {shlex.quote(str(file))}"
+    )
 
 
 def row(item: Advice, *, todo: bool) -> Content:
