@@ -49,9 +49,9 @@ def know_speed(callback: Any, trainer: Any, plan: Effective, device: str, world:
 
 
 def finished(
-    t: float, step: int, folder: RunFolder | None, *, stopped: bool, path: str
+    t: float, step: int, folder: RunFolder | None, world: int, *, stopped: bool, path: str
 ) -> Finished:
-    """A run that ended as asked. path: of what was saved, "" for nothing."""
+    """A run that ended as asked. world: processes. path: of what was saved, "" for nothing."""
     from backprop_tui.train.provenance import replay_command
 
     replay = ""
@@ -59,6 +59,9 @@ def finished(
         name = folder.path.name.partition("-replay")[0]  # of a replay: the same again
         target = free_name(folder.path.with_name(f"{name}-replay"))
         replay = replay_command(str(folder.run_file), str(target))
+        if world > 1:
+            launcher = f"accelerate launch --multi_gpu --num_processes {world} -m backprop_tui"
+            replay = f"{launcher} {replay.partition(' ')[2]}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if path:
         from backprop_tui.train.emit import memory_in_use

@@ -76,9 +76,8 @@ class Team:
         """As the launcher says; alone without one."""
         if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
             return cls()
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        rank, world, local_rank = (int(os.environ.get(name, "0")) for name in names)
-        return cls(rank, world, local_rank)
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), local_rank)
 
     @property
     def main(self) -> bool:
@@ -132,12 +131,8 @@ class Team:
         self._watching.start()
         atexit.register(self._leave)
 
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        self.gather(None)
-
     def gather(self, mine: T) -> list[T]:
-        """What each process gives, in the order of their ranks."""
+        """What each process gives, in the order of their ranks; waits for all."""
         if self.alone:
             return [mine]
         import torch.distributed as dist

@@ -248,11 +248,12 @@ class Session:
             return self.finished(stopped=True, path="")
         assert self.folder is not None
         weights = self.folder.save(trainer, self.run)
-        self.team.barrier()  # no process may leave before the weights are on disk
+        self.team.gather(None)  # no process may leave before the weights are on disk
         kind = "adapter" if self.run.lora else "model"
         self.emit(Saved(t=self.clock(), step=step, path=str(weights), kind=kind))
         return self.finished(stopped=stopped, path=str(weights))
 
     def finished(self, *, stopped: bool, path: str) -> Finished:
         """The last event of a run that ended as asked."""
-        return finished(self.clock(), self.step, self.folder, stopped=stopped, path=path)
+        world = self.team.world
+        return finished(self.clock(), self.step, self.folder, world, stopped=stopped, path=path)

@@ -179,6 +179,8 @@ def test_one_process_alone_writes_and_speaks(trained: tuple[Path, dict[str, str]
     steps = [event.step for event in happened if isinstance(event, Step)]
     assert steps == list(range(1, started.steps + 1)) == [1, 2, 3, 4]
     assert sum(isinstance(event, Started | Finished) for event in happened) == 2
+    assert isinstance(happened[-1], Finished)
+    assert "--num_processes 2 -m backprop_tui run " in happened[-1].replay
     assert said["ddp"].count("2 processes: 2 x 3 x 2 = 12 rows a step") == len(METHODS)
     assert said["ddp"].count("finished at step 4") == len(METHODS)
 

@@ -49,7 +49,7 @@ def make_ready(
             recorded = Path(before.reference_path), before.reference_sha256
         weights = provenance.model_sha256 or provenance.model_commit
         found = trainer.prepare(progress, Keep(folder, weights, provenance.precision, recorded))
-        if found is not None:
+        if found is not None and trainer.is_world_process_zero():  # its disk has the file
             if found.reused:
                 stage("the base model was measured by the run before: its figures are taken")
             changes |= {

@@ -83,6 +83,8 @@ class PreferenceTrainer(SharedTrainer):
         longest = max(range(len(rows)), key=lambda row: rows.group(row).packed_tokens)
         some = [rows.group(row) for row in dict.fromkeys((shortest, longest))]
         batch = divided([rows.group(row) for row in first], self.collator.most, shared=True)[0]
+        if self.sharded:  # what is quickest could differ, and then the forwards of each process
+            variant = variant or "split"
         with self.accelerator.autocast():
             path = decide(self.lean, self.model, some, half=self.half, batch=batch, variant=variant)
         path = self.agreed(path)
