@@ -8,7 +8,7 @@ Both engines train models with random weights and the same rows, in one process,
 turn, so that whatever else the machine does hits both. The first pass over the rows warms up and
 is watched for its peak of tensor bytes; the medians are of the passes after it. A pass is an
 epoch: the lean engine's reference log-probabilities, measured once for a whole run, are counted
-in every one.
+in every one. For kto a batch of four pairs is their eight answers.
 """
 
 from __future__ import annotations

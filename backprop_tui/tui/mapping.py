@@ -119,7 +119,7 @@ class MappingScreen(ModalScreen[Changes | None]):
         """One line for each text of a label column that is not already true and false."""
         box = self.query_one("#meanings", Vertical)
         await box.remove_children()
-        for i, value in enumerate(self._texts()):
+        for i, value in enumerate(self._texts() if self.is_attached else ()):
             said = {True: GOOD, False: BAD}.get(self.labels.get(value, None), OUT)  # type: ignore[arg-type]
             await box.mount(
                 Horizontal(

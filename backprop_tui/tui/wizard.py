@@ -129,6 +129,8 @@ class WizardScreen(Screen[None]):
         if step == self.step:
             return
         await self._build(step)
+        if not self.is_attached:
+            return
         self.current.display = False
         self.step = step
         self._visited.add(step)
@@ -138,7 +140,8 @@ class WizardScreen(Screen[None]):
     async def _build(self, step: str) -> None:
         """Make the widgets of a step, once."""
         async with self._building:
-            if not self.query(f"#{step}"):
+            # A timer still fires while the app leaves; nothing can be mounted then.
+            if self.is_attached and not self.query(f"#{step}"):
                 built = STEP_CLASSES[STEPS.index(step)]()
                 built.display = False
                 await self.query_one("#steps").mount(built)

@@ -246,6 +246,14 @@ async def test_ctrl_c_leaves_at_once_when_nothing_would_be_lost() -> None:
     assert it.app.exit_code == 130
 
 
+async def test_a_step_that_is_built_while_the_app_leaves_is_let_be() -> None:
+    async with wizard() as it:
+        it.app.exit()
+        await it.screen._build_next()
+        await it.screen.open("tuning")
+        assert it.screen.step == "machine"
+
+
 async def test_ctrl_q_leaves_from_a_field_with_code_0() -> None:
     async with wizard() as it:
         await it.go("tuning")
