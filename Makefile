@@ -23,7 +23,7 @@ demo: $(READY)  ## Train the bundled tiny model and show what it learned
 	$(BIN)/backprop-tui demo
 
 test: $(READY) lint types  ## Lint, types, import contracts, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)  ## Style and import contracts
 	$(BIN)/ruff check .

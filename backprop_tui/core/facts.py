@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from backprop_tui.core.memory_question import MemoryFacts
 from backprop_tui.core.quality import Quality
 
 Shape = Literal["sft", "paired", "unpaired", "other"]
@@ -75,6 +76,7 @@ class ModelFacts:
     quantisation: str | None = None  # method named in the config, when already quantised
     tokenizer: bool = True
     chat_template: bool = True
+    config: str = field(default="", repr=False)  # config.json, as JSON with sorted keys
     # It needs code of its own that transformers does not have and nobody has trusted.
     remote_code: bool = False
 
@@ -189,6 +191,7 @@ class Facts:
     model: ModelFacts | None = None
     data: DataFacts | None = None
     card: int = 0  # index of the chosen card
+    memory: MemoryFacts = field(default_factory=MemoryFacts, repr=False)
 
     @property
     def gpu_card(self) -> Gpu | None:

@@ -1,8 +1,6 @@
-"""How much memory a plan takes, by part: a rough closed form from the config alone.
+"""How much memory a plan takes, by part, against what is free.
 
-Within about a third of the truth for llama-like models; shown as "rough". Rows are as long as
-max_length, and no prompt is shared. TRL holds full float32 logits for orpo, simpo and cpo; the
-lean engine holds one number a token and hidden unit, and a tile of logits.
+Exact where the answer is there (`train/memory`, on tensors without storage), else rough.
 """
 
 from __future__ import annotations
@@ -11,26 +9,41 @@ from dataclasses import dataclass
 
 from backprop_tui.core.effective import Effective, TrainRows, effective
 from backprop_tui.core.facts import Facts, ModelFacts
-from backprop_tui.core.methods import METHODS
+from backprop_tui.core.memory_ask import question
+from backprop_tui.core.memory_question import MemoryAnswer
+from backprop_tui.core.memory_rough import rough_parts
 from backprop_tui.core.runfile import RunFile
 
-# Bytes per frozen weight. nf4: half a byte, plus double-quantised scales of 0.127 bits
-# (QLoRA, arXiv:2305.14314, section 3).
-BYTES_PER_WEIGHT = {"nf4": 0.5 + 0.127 / 8, "int8": 1.0, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
-OPTIMIZER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "paged_adamw_8bit": 2.0}  # per trained weight
-CUDA_CONTEXT = 600 * 2**20  # bytes, typical of recent drivers; measured at the start of a run
 TORCH_ON_CPU = 550 * 2**20  # bytes the libraries themselves take (measured)
-TILE = 32 * 2**20  # bytes of logits the lean engine looks at together
-PARTS = ("weights", "adapter", "optimizer", "activations", "loss", "overhead")
+# overhead: the CUDA context, workspaces, and what the allocator rounds up; on a CPU the libraries.
+PARTS = (
+    "weights",
+    "quantisation",
+    "adapter",
+    "gradients",
+    "optimizer",
+    "activations",
+    "loss",
+    "reference",
+    "overhead",
+)
+# Stored so, but in a way that was not modelled. bitsandbytes itself is what [model] quantises with.
+VISION = ("ForConditionalGeneration", "ForVision2Seq", "ForImageTextToText")
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes by part, and what is there to hold them (None: unknown)."""
+    """Bytes by part, and what is there to hold them (None: unknown).
+
+    rough: from the closed form; the exact answer is not there yet.
+    at: what is being computed at the peak, where that is known.
+    """
 
     parts: dict[str, int]
     available: int | None
     total: int | None
+    rough: bool = True
+    at: str = ""
 
     @property
     def needed(self) -> int:
@@ -43,100 +56,87 @@ class Estimate:
         return None if self.available is None else self.needed <= self.available
 
     @property
+    def spare(self) -> int | None:
+        """Bytes left of what is free; negative when it does not fit."""
+        return None if self.available is None else self.available - self.needed
+
+    @property
     def headroom(self) -> float | None:
         """Share of the whole card left free; negative when it does not fit."""
         if self.available is None or not self.total:
             return None
         return (self.available - self.needed) / self.total
 
+    @property
+    def largest(self) -> str:
+        """The part that takes most, of those that a plan can change."""
+        return max((part for part in self.parts if part != "overhead"), key=self.parts.__getitem__)
+
 
 def estimate(
     run: RunFile, facts: Facts, plan: Effective, free_ram: int | None = None
 ) -> Estimate | None:
-    """None while the model is unknown. free_ram: bytes, what a CPU run may use."""
+    """None while the model is unknown, or where it cannot be estimated: `not_modelled` says why.
+
+    free_ram: bytes, what a CPU run may use.
+    """
     model = facts.model
-    if model is None or model.parameters is None or not model.hidden or not model.layers:
+    if model is None or not_modelled(run, facts, plan):
         return None
-    lora = run.lora is not None
-    head = (model.vocabulary or 0) * model.hidden
-    # Quantisation leaves embeddings and head in half precision.
-    kept = head * (1 if model.tied_embeddings else 2) if plan.precision in ("nf4", "int8") else 0
-    # Fully fine-tuned weights are held in float32, whatever they compute in.
-    width = BYTES_PER_WEIGHT[plan.precision] if lora else 4.0
-    weights = (model.parameters - kept) * width + kept * 2
-    trained = adapter_parameters(run, model) if lora else model.parameters
-    adapter = trained * (4 + 4) if lora else trained * 4  # float32 values and gradients
-    activations, loss = _step_bytes(run, model, plan)
-    parts = {
-        "weights": weights,
-        "adapter": adapter,
-        "optimizer": trained * OPTIMIZER_BYTES[plan.optimizer],
-        "activations": activations,
-        "loss": loss,
-        "overhead": CUDA_CONTEXT if plan.device == "cuda" else TORCH_ON_CPU,
-    }
-    card = facts.gpu_card if plan.device == "cuda" else None
-    available = card.memory_free if card else free_ram
-    total = card.memory_total if card else free_ram
-    return Estimate({name: int(value) for name, value in parts.items()}, available, total)
+    answer = _answer(run, facts, plan)
+    exact = answer is not None and answer.parts is not None
+    parts = dict(answer.parts or {}) if answer and exact else rough_parts(run, model, plan)
+    if parts is None:
+        return None
+    on_card = plan.device == "cuda"
+    tensors = sum(parts.values())
+    overhead = facts.memory.calibration.overhead(tensors) if on_card else TORCH_ON_CPU
+    card = facts.gpu_card if on_card else None
+    return Estimate(
+        parts={name: parts.get(name, 0) for name in PARTS[:-1]} | {"overhead": overhead},
+        available=card.memory_free if card else None if on_card else free_ram,
+        total=card.memory_total if card else None if on_card else free_ram,
+        rough=not exact,
+        at=answer.at if answer and exact else "",
+    )
 
 
-def adapter_parameters(run: RunFile, model: ModelFacts) -> int:
-    """LoRA weights: rank x (in + out) of every adapted layer of a llama-like block."""
-    if run.lora is None or not model.hidden or not model.layers:
-        return 0
-    hidden = model.hidden
-    inner = model.intermediate or 4 * hidden
-    kv = hidden * (model.kv_heads or model.heads or 1) // (model.heads or 1)
-    attention = {
-        "q_proj": 2 * hidden,
-        "k_proj": hidden + kv,
-        "v_proj": hidden + kv,
-        "o_proj": 2 * hidden,
-    }
-    mlp = {"gate_proj": hidden + inner, "up_proj": hidden + inner, "down_proj": hidden + inner}
-    targets = run.lora.targets
-    if targets == "attention":
-        widths = sum(attention.values())
-    elif targets == "all-linear":
-        widths = sum(attention.values()) + sum(mlp.values())
-    else:
-        widths = sum((attention | mlp).get(name.split(".")[-1], 2 * hidden) for name in targets)
-    return run.lora.rank * widths * model.layers
+def not_modelled(run: RunFile, facts: Facts, plan: Effective) -> str:
+    """Why nothing can be said before it is measured, in words; "" when it can."""
+    model = facts.model
+    if model is None:
+        return ""
+    if reason := _unknown_kind(model):
+        return reason
+    answer = _answer(run, facts, plan)
+    return answer.why if answer else ""
 
 
-def _step_bytes(run: RunFile, model: ModelFacts, plan: Effective) -> tuple[float, float]:
-    """Activations and loss of one batch, bytes, every row as long as max_length."""
-    hidden, layers = model.hidden or 0, model.layers or 0
-    inner = model.intermediate or 4 * hidden
-    sides = 1 if run.method == "sft" else 2  # kto: the mismatched row
-    tokens = plan.batch_size * sides * plan.max_length
-    if run.training.batch_tokens and _is_lean(run):
-        tokens = min(tokens, max(run.training.batch_tokens, sides * plan.max_length))
-    width = 4 if plan.precision == "fp32" else 2
-    # What one block keeps for backward: about ten hidden-wide and four inner-wide tensors.
-    block = tokens * width * (10 * hidden + 4 * inner)
-    recomputed = layers / run.training.checkpoint_every if run.training.checkpointing else 0
-    kept = layers - recomputed
-    # A recomputed layer keeps its input, and its tensors for as long as it is recomputed.
-    activations = kept * block + recomputed * tokens * hidden * width + (block if recomputed else 0)
-    vocabulary = model.vocabulary or 0
-    if _is_lean(run):
-        loss: float = tokens * hidden * 4 + TILE
-    elif METHODS[run.method].reference or run.method == "sft":
-        loss = min(tokens, 4096) * vocabulary * 4 * 2  # TRL computes these in chunks
-    else:
-        loss = 2.5 * tokens * vocabulary * 4  # float32 logits, their softmax, half a gradient
-    return activations, loss
+def _unknown_kind(model: ModelFacts) -> str:
+    """What a model has that was never modelled."""
+    if model.remote_code:
+        return "it brings code of its own"
+    if model.quantisation and model.quantisation != "bitsandbytes":
+        return f"its weights are quantised with {model.quantisation}"
+    if model.architecture and model.architecture.endswith(VISION):
+        return "it reads images as well"
+    return ""
 
 
-def _is_lean(run: RunFile) -> bool:
-    return run.engine == "lean" and run.method != "sft"
+def _answer(run: RunFile, facts: Facts, plan: Effective) -> MemoryAnswer | None:
+    asked = question(run, facts, plan)
+    return facts.memory.answers.get(asked) if asked else None
+
+
+def estimate_of(
+    run: RunFile, facts: Facts, rows: TrainRows | None = None, free_ram: int | None = None
+) -> Estimate | None:
+    """The estimate of a changed plan, with what is decided anew."""
+    return estimate(run, facts, effective(run, facts, rows), free_ram)
 
 
 def memory_at(run: RunFile, facts: Facts, rows: TrainRows, max_length: int) -> int | None:
-    """Bytes the plan would need at another max_length, roughly; None while that is unknown."""
+    """Bytes the plan would need at another max_length; None while that is unknown."""
     data = run.data.model_copy(update={"max_length": max_length})
-    other = run.model_copy(update={"data": data})
-    found = estimate(other, facts, effective(other, facts, rows))
+    found = estimate_of(run.model_copy(update={"data": data}), facts, rows)
     return found.needed if found else None

@@ -7,6 +7,7 @@ be read at all is an InputError.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,6 +138,7 @@ def _facts(
         quantisation=method,
         tokenizer=any(files.sizes.get(file) != 0 and file in files.sizes for file in TOKENIZERS),
         chat_template=_has_chat_template(files, tokenizer),
+        config=json.dumps(outer, sort_keys=True),
         remote_code=not trust and needs_remote_code(outer, tokenizer),
     )
 

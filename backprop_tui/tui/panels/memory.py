@@ -15,10 +15,13 @@ from backprop_tui.tui.view import View
 EVEN, ODD = "$foreground on $primary-muted", "$foreground on $accent-muted"
 LETTERS = {
     "weights": "w",
+    "quantisation": "q",
     "adapter": "a",
+    "gradients": "g",
     "optimizer": "o",
     "activations": "c",
     "loss": "l",
+    "reference": "r",
     "overhead": "v",
 }
 STYLES = {part: (EVEN, ODD)[index % 2] for index, part in enumerate(PARTS)}
@@ -116,10 +119,11 @@ def label(part: str, width: int) -> str:
 
 
 def legend(memory: Estimate, width: int) -> Content:
-    """Every part with its letter, and with its figure where there is room."""
-    between = f" {SIGNS.dot} "
-    named = [f"{LETTERS[part]} {part}" for part in PARTS]
-    full = between.join(
-        f"{name} {size(memory.parts[part])}" for name, part in zip(named, PARTS, strict=True)
+    """Every part there is with its letter, and with its figure where there is room."""
+    there = [part for part in PARTS if memory.parts[part]]
+    named = [f"{LETTERS[part]} {part}" for part in there]
+    full = f" {SIGNS.dot} ".join(
+        f"{name} {size(memory.parts[part])}" for name, part in zip(named, there, strict=True)
     )
-    return Content.styled(full if len(full) <= width else between.join(named), "$muted")
+    short = " ".join(named)
+    return Content.styled(full if len(full) <= width else short, "$muted")

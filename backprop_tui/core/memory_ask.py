@@ -1,0 +1,65 @@
+"""A plan -> the question that the exact memory estimate answers."""
+
+from __future__ import annotations
+
+from backprop_tui.core.effective import Effective
+from backprop_tui.core.facts import DataFacts, Facts
+from backprop_tui.core.memory_question import MemoryQuestion, Row
+from backprop_tui.core.methods import METHODS
+from backprop_tui.core.runfile import RunFile
+
+# Two rows of a batch as long as the longest of all, the others as long as all but one in 100.
+LONGEST = 2
+
+
+def question(run: RunFile, facts: Facts, plan: Effective) -> MemoryQuestion | None:
+    """What to ask about a plan; None while the model is unknown."""
+    model = facts.model
+    if model is None or not model.config:
+        return None
+    lora = None
+    if run.lora is not None:
+        targets = run.lora.targets
+        lora = (run.lora.rank, targets if isinstance(targets, str) else tuple(targets))
+    training = run.training
+    return MemoryQuestion(
+        config=model.config,
+        method=run.method,
+        engine=run.engine if run.method != "sft" else "trl",
+        precision=plan.precision,
+        lora=lora,
+        checkpoint_every=training.checkpoint_every if training.checkpointing else 0,
+        optimizer=plan.optimizer,
+        rows=heaviest(run, facts.data, plan),
+        max_length=plan.max_length,
+        batch_tokens=training.batch_tokens,
+        accumulates=plan.accumulation > 1,
+        on_card=plan.device == "cuda",
+    )
+
+
+def heaviest(run: RunFile, data: DataFacts | None, plan: Effective) -> tuple[Row, ...]:
+    """Token counts of the heaviest batch, longest row first.
+
+    From the lengths in the data; where they are not known, as long as max_length allows.
+    """
+    longest = _row(run, data, plan, "max")
+    common = _row(run, data, plan, "p99")
+    return tuple(longest if n < LONGEST else common for n in range(plan.batch_size))
+
+
+def _row(run: RunFile, data: DataFacts | None, plan: Effective, of: str) -> Row:
+    """One row, each part as long as the longest (max) or as all but one in 100 (p99)."""
+    tokens = data.tokens if data is not None and data.tokens else {}
+    pairs = METHODS[run.method].shapes[0] == "paired"
+    names = ("chosen", "rejected") if pairs else ("completion",)
+    limit = plan.max_length
+
+    def length(*sides: str) -> int:
+        found = [getattr(tokens[side], of) for side in sides if side in tokens]
+        return max(found, default=limit)
+
+    whole = min(limit, length("row"))
+    answers = [min(length(name, "chosen", "completion"), whole - 1) for name in names]
+    prompt = min(length("prompt"), whole - max(answers))
+    return (max(prompt, 1), *(max(answer, 1) for answer in answers))
