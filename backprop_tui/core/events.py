@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
 
@@ -110,6 +110,22 @@ class GpuSampled:
     temperature: int | None = None
     power: float | None = None
     power_limit: float | None = None
+    others: int | None = None  # bytes that other processes hold on the card
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The heaviest batch was tried before step 1, and what it took.
+
+    estimate, peak: bytes of the whole process on the card; on a CPU of tensors alone. free: bytes
+    that were free for it before. seconds: one optimizer step.
+    """
+
+    t: float
+    estimate: int | None
+    peak: int
+    free: int | None
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +180,19 @@ class Failed:
     exit_code: int = 3  # 1 when the user's input was refused
 
 
-Event = Preparing | Started | Step | Evaluated | GpuSampled | Warned | Saved | Finished | Failed
-EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind
-    for kind in (Preparing, Started, Step, Evaluated, GpuSampled, Warned, Saved, Finished, Failed)
-}
+Event = (
+    Preparing
+    | Probed
+    | Started
+    | Step
+    | Evaluated
+    | GpuSampled
+    | Warned
+    | Saved
+    | Finished
+    | Failed
+)
+EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def to_line(event: Event) -> str:
@@ -196,6 +220,7 @@ class History:
     """The events so far, sorted for reading. Grows by `add`; the only mutable value here."""
 
     started: Started | None = None
+    probed: Probed | None = None
     stage: str = ""
     steps: list[Step] = field(default_factory=list)
     evaluations: list[Evaluated] = field(default_factory=list)
@@ -211,6 +236,8 @@ class History:
                 self.stage = event.stage
             case Started():
                 self.started, self.stage = event, "training"
+            case Probed():
+                self.probed = event
             case Step():
                 self.steps.append(event)
             case Evaluated():

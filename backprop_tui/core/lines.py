@@ -8,6 +8,7 @@ from backprop_tui.core.events import (
     Failed,
     Finished,
     Preparing,
+    Probed,
     Saved,
     Started,
     Step,
@@ -31,6 +32,8 @@ def line(event: Event) -> str | None:
                 f"{parameters(event.trainable)} parameters trained, "
                 f"{parameters(event.parameters)} in the model"
             )
+        case Probed():
+            return _probed(event)
         case Step():
             return _step(event) if _is_printed(event) else None
         case Evaluated():
@@ -49,6 +52,15 @@ def line(event: Event) -> str | None:
             return f"failed: {event.message}"
         case _:
             return None
+
+
+def _probed(event: Probed) -> str:
+    words = f"tried the heaviest batch: {size(event.peak)} at the peak"
+    if event.estimate is not None:
+        words += f", {size(event.estimate)} estimated"
+    if event.free is not None:
+        words += f", {size(event.free)} free"
+    return words + (f"; {event.seconds:.2g} s a step" if event.seconds is not None else "")
 
 
 def _is_printed(event: Step) -> bool:

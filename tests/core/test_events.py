@@ -21,6 +21,7 @@ from backprop_tui.core.events import (
     GpuSampled,
     History,
     Preparing,
+    Probed,
     Saved,
     Started,
     Step,
@@ -145,6 +146,8 @@ OLD_LINES = [
     '"reward_rejected": -1.5, "margin": 0.5, "accuracy": 0.75, "logp_chosen": -1.25, '
     '"logp_rejected": -1.75}',
 ]
+# As written before what other processes hold was read.
+OLD_READING = '{"event": "GpuSampled", "t": 1.0, "memory_used": 7, "utilisation": 90}'
 
 
 @pytest.mark.parametrize("line", OLD_LINES)
@@ -154,6 +157,10 @@ def test_a_line_of_an_earlier_version_still_reads(line: str) -> None:
     assert (event.margin, event.logp_chosen, event.logp_chosen_sum) == (0.5, -1.25, None)
     if isinstance(event, Step):
         assert (event.rows_per_second, event.mfu) == (None, None)
+
+
+def test_a_reading_of_an_earlier_version_says_nothing_of_other_processes() -> None:
+    assert from_line(OLD_READING) == GpuSampled(t=1.0, memory_used=7, utilisation=90, others=None)
 
 
 def test_text_is_written_as_it_is() -> None:
@@ -180,6 +187,14 @@ def test_history_sorts_the_events() -> None:
     assert (history.gpu, history.warnings) == ([sampled], [warned])
     assert (history.steps, history.evaluations, history.saved) == ([STEP], [evaluated], [saved])
     assert history.ended == FINISHED
+
+
+def test_the_newest_try_before_the_run_is_kept() -> None:
+    history = History()
+    assert history.probed is None
+    for peak in (9, 7):  # the plan was lowered in between
+        history.add(Probed(t=1.0, estimate=None, peak=peak, free=8, seconds=None))
+    assert history.probed == Probed(t=1.0, estimate=None, peak=7, free=8, seconds=None)
 
 
 def test_a_failure_is_an_end() -> None:

@@ -13,6 +13,7 @@ from backprop_tui.core.events import (
     Finished,
     GpuSampled,
     Preparing,
+    Probed,
     Saved,
     Started,
     Step,
@@ -58,6 +59,14 @@ LINES: list[tuple[Event, str | None]] = [
         "step     5  held-out  loss 1.2000  margin -0.1250  accuracy 50 %",
     ),
     (GpuSampled(t=1.0, utilisation=90), None),
+    (
+        Probed(t=1.0, estimate=6 * 2**30, peak=7 * 2**30, free=8 * 2**30, seconds=1.9),
+        "tried the heaviest batch: 7.0 GB at the peak, 6.0 GB estimated, 8.0 GB free; 1.9 s a step",
+    ),
+    (
+        Probed(t=1.0, estimate=None, peak=7 * 2**30, free=None, seconds=None),
+        "tried the heaviest batch: 7.0 GB at the peak",
+    ),
     (
         Warned(t=0.1, code="simpo-lr-clamped", message="Too fast.", source="the README"),
         "warning  Too fast. (source: the README) [simpo-lr-clamped]",
