@@ -15,3 +15,12 @@ def user_log() -> Path:
     folder = Path(state) / "backprop-tui"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / "backprop-tui.log"
+
+
+def user_cache() -> Path:
+    """Where what can be found again is kept: $XDG_CACHE_HOME/backprop-tui, ~/.cache by default.
+
+    Not made here: whoever writes to it makes it (0700).
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "backprop-tui"

@@ -19,6 +19,7 @@ from backprop_tui.core.rows import Labelled, Pair, Row, paired_as_chat, paired_a
 from backprop_tui.core.rules import Advice, judge
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.split import split
+from backprop_tui.probe.calibration import calibration_of
 from backprop_tui.probe.data import DataSource, Loaded, describe, glance, load, with_tokens
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
@@ -78,7 +79,7 @@ def survey_from(
     """The same, from facts already at hand."""
     if trust_remote_code:
         model = replace(model, remote_code=False)
-    facts = Facts(gpu=gpu, model=model, data=data, card=run.machine.card)
+    facts = with_calibration(Facts(gpu=gpu, model=model, data=data, card=run.machine.card))
     train: list[Row] = []
     heldout: list[Row] = []
     if loaded.whole:
@@ -95,6 +96,13 @@ def survey_from(
         plan=effective(run, facts, counts),
         advice=judge(run, facts, counts, free_ram=psutil.virtual_memory().available),
     )
+
+
+def with_calibration(facts: Facts) -> Facts:
+    """The facts with what earlier runs on the chosen card have taught."""
+    driver = facts.gpu.driver if facts.gpu else None
+    learnt = calibration_of(facts.gpu_card, driver)
+    return replace(facts, memory=replace(facts.memory, calibration=learnt))
 
 
 def refuse(found: Survey, path: str) -> None:
