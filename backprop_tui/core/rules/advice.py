@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from backprop_tui.core.effective import Effective, TrainRows
 from backprop_tui.core.facts import Facts
+from backprop_tui.core.fix import Fix
 from backprop_tui.core.memory import Estimate
 from backprop_tui.core.runfile import RunFile
 
+__all__ = ["Advice", "Case", "Fix", "Level", "Rule"]
+
 Level = Literal["problem", "warning", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """A change of the run file that answers the advice, and how to say it in a few words."""
-
-    label: str
-    changes: tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
