@@ -20,12 +20,17 @@ def words(
     """Whether the plan fits, in words, whatever is known; None while the model is not."""
     plan = effective(run, facts, rows)
     if reason := not_modelled(run, facts, plan):
-        return f"cannot be estimated: {reason}; it is measured before training starts"
+        return unknown_in_words(reason)
     memory = best_estimate(run, facts, rows, free_ram)
     if memory is None:
         return "cannot be estimated: its config does not give its sizes" if facts.model else None
     change = smallest_change(run, facts, rows, free_ram)
     return in_words(memory, change, facts.gpu_card if plan.device == "cuda" else None)
+
+
+def unknown_in_words(reason: str) -> str:
+    """Why there is no estimate, and what is done about it. reason: as `not_modelled` gives it."""
+    return f"cannot be estimated: {reason}; it is measured before training starts"
 
 
 def in_words(memory: Estimate, change: Fix | None, card: Gpu | None = None) -> str:

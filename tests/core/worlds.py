@@ -19,7 +19,7 @@ from backprop_tui.core.facts import (
 )
 from backprop_tui.core.runfile import RunFile
 
-GB = 2**30
+MB, GB = 2**20, 2**30
 
 CARD = Gpu(
     index=0,

@@ -1,12 +1,9 @@
-"""Rules about the model and the machine: what must be there, and what it can hold."""
+"""Rules about the model and the machine: what must be there, and in which precision."""
 
 from __future__ import annotations
 
-import math
-
-from backprop_tui.core.effective import smallest_batch
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Rule
-from backprop_tui.core.text import parameters, size
+from backprop_tui.core.text import parameters
 
 QLORA = "QLoRA, arXiv:2305.14314"
 TINY = 100_000_000  # parameters a CPU can train in minutes
@@ -20,7 +17,6 @@ ENCODER_DECODERS = (
     *("Pegasus", "PegasusX", "BigBirdPegasus", "Blenderbot", "BlenderbotSmall", "LED"),
     *("M2M100", "NllbMoe", "FSMT", "ProphetNet"),
 )
-OTHERS_HOLD = 0.10  # share of the card held by other processes worth naming
 
 
 def model_missing(case: Case) -> Advice | None:
@@ -215,65 +211,6 @@ def bf16_support(case: Case) -> Advice | None:
     return None
 
 
-def memory_held(case: Case) -> Advice | None:
-    """Other processes hold the card's memory: name them."""
-    card = case.facts.gpu_card
-    if case.plan.device != "cuda" or card is None or not card.memory_total:
-        return None
-    used = card.memory_used or 0
-    if used < OTHERS_HOLD * card.memory_total:
-        return None
-    names = ", ".join(
-        f"{process.name or f'pid {process.pid}'} {size(process.memory)}"
-        for process in card.processes or ()
-    )
-    return Advice(
-        code="memory-held",
-        level="warning",
-        field="machine.card",
-        message=(
-            f"{size(used)} of {card.name}'s {size(card.memory_total)} is held by others"
-            + (f": {names}." if names else ".")
-        ),
-    )
-
-
-def does_not_fit(case: Case) -> Advice | None:
-    """The rough estimate is above what is free."""
-    memory = case.memory
-    if memory is None or memory.available is None or memory.fits is not False:
-        return None
-    largest = max(memory.parts, key=lambda part: memory.parts[part])
-    run = case.run
-    smallest = smallest_batch(run)
-    fix: Fix | None = None
-    if not run.training.checkpointing:
-        fix = Fix("turn checkpointing on", (("training.checkpointing", True),))
-    elif case.plan.batch_size > smallest:
-        fix = Fix(
-            f"batch {smallest}, same effective batch",
-            (
-                ("training.batch_size", smallest),
-                ("training.accumulation", math.ceil(run.effective_batch / smallest)),
-            ),
-        )
-    elif case.plan.device == "cuda" and case.plan.precision != "nf4" and run.lora is not None:
-        fix = Fix("quantise to nf4", (("model.precision", "nf4"),))
-    elif case.plan.max_length > 512:
-        half = case.plan.max_length // 2
-        fix = Fix(f"max_length {half}", (("data.max_length", half),))
-    return Advice(
-        code="memory-does-not-fit",
-        level="warning",
-        field="training.batch_size",
-        message=(
-            f"Rough estimate: needs {size(memory.needed)}, {size(memory.available)} is free; the "
-            f"largest part is {largest} with {size(memory.parts[largest])}."
-        ),
-        fix=fix,
-    )
-
-
 MACHINE_RULES: tuple[Rule, ...] = (
     model_missing,
     tokenizer_missing,
@@ -285,6 +222,4 @@ MACHINE_RULES: tuple[Rule, ...] = (
     quantised_on_cpu,
     no_card,
     bf16_support,
-    memory_held,
-    does_not_fit,
 )
