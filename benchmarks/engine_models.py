@@ -80,9 +80,9 @@ def _quantizer(config: Any, dtype: Any) -> Any:
     """What from_pretrained would use for nf4, as the trainer loads it."""
     from transformers.quantizers import AutoHfQuantizer
 
-    from backprop_tui.train.model import _quantisation
+    from backprop_tui.train.model import quantisation
 
-    settings = _quantisation("nf4", dtype)
+    settings = quantisation("nf4", dtype)
     config.quantization_config = settings
     return AutoHfQuantizer.from_config(settings, pre_quantized=False)
 

@@ -78,7 +78,7 @@ class Side:
 
     def watched_epoch(self) -> tuple[int, int]:
         """(bytes of the weights, most bytes of tensors) of one pass over the rows."""
-        from benchmarks.peak import PeakBytes
+        from backprop_tui.train.memory.peak import PeakBytes
 
         watch = PeakBytes()
         watch.hold(*self.model.parameters(), *self.model.buffers())

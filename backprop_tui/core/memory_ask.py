@@ -35,6 +35,7 @@ def question(run: RunFile, facts: Facts, plan: Effective) -> MemoryQuestion | No
         batch_tokens=training.batch_tokens,
         accumulates=plan.accumulation > 1,
         on_card=plan.device == "cuda",
+        parameters=model.parameters,
     )
 
 

@@ -7,8 +7,9 @@ when another rate or folder is chosen. `core/memory_ask.py` asks, `train/memory`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from backprop_tui.core.calibration import Calibration
 
@@ -21,7 +22,8 @@ class MemoryQuestion:
 
     config: the model's config.json, as text. precision: never "auto". lora: (rank, targets), or
     None to train every weight. checkpoint_every: 0 is off. rows: of the heaviest batch, longest
-    first. accumulates: gradients of one batch are held while the next is computed.
+    first. accumulates: gradients of one batch are held while the next is computed. parameters:
+    of the checkpoint's files, which the config has to agree with.
     """
 
     config: str
@@ -36,6 +38,21 @@ class MemoryQuestion:
     batch_tokens: int | None
     accumulates: bool
     on_card: bool
+    parameters: int | None = None
+
+
+def as_json(asked: MemoryQuestion) -> str:
+    """One line of JSON, the same for the same question."""
+    return json.dumps(asdict(asked), sort_keys=True)
+
+
+def from_json(line: str) -> MemoryQuestion:
+    """The question of such a line."""
+    raw = json.loads(line)
+    if raw["lora"] is not None:
+        rank, targets = raw["lora"]
+        raw["lora"] = (rank, targets if isinstance(targets, str) else tuple(targets))
+    return MemoryQuestion(**raw | {"rows": tuple(map(tuple, raw["rows"]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

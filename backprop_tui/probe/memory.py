@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Self
 
-from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
+from backprop_tui.core.memory import PARTS
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion, as_json
+from backprop_tui.core.paths import user_cache
+
+# What an answer depends on beside the question.
+LIBRARIES = ("backprop-tui", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes")
+CHILD = "backprop_tui.train.memory"
+PATIENCE = 120.0  # seconds for one answer, the child's start included
+KEPT = 2000  # answers in the cache; the oldest go first
+logger = logging.getLogger(__name__)
 
 
 class MemoryOracle:
@@ -14,6 +35,12 @@ class MemoryOracle:
         answer = oracle.ask(question)
     """
 
+    def __init__(self) -> None:
+        self._answers: dict[MemoryQuestion, MemoryAnswer] = {}
+        self._child: subprocess.Popen[str] | None = None
+        self._turn = threading.Lock()
+        self._closed = False
+
     def __enter__(self) -> Self:
         return self
 
@@ -22,13 +49,115 @@ class MemoryOracle:
 
     def known(self, asked: MemoryQuestion) -> MemoryAnswer | None:
         """What was answered before, by this or an earlier process; quick."""
-        raise NotImplementedError
+        if asked not in self._answers and (found := _read(asked)) is not None:
+            self._answers[asked] = found
+        return self._answers.get(asked)
 
     def ask(self, asked: MemoryQuestion) -> MemoryAnswer:
         """The answer; starts the child where it is not known. Blocks for seconds. Never raises:
         a child that dies or hangs is an answer without parts."""
-        raise NotImplementedError
+        with self._turn:
+            if (found := self.known(asked)) is not None:
+                return found
+            if self._closed:
+                return MemoryAnswer(why="it was not computed any more")
+            found = self._from_child(asked)
+            if found is None:
+                # Not kept: another time it may work.
+                return MemoryAnswer(why="the computation of its memory did not end as it should")
+            self._answers[asked] = found
+            _keep(asked, found)
+            return found
+
+    def _from_child(self, asked: MemoryQuestion) -> MemoryAnswer | None:
+        """None: the child died, was ended, or took too long."""
+        if self._child is None or self._child.poll() is not None:
+            self._child = _start()
+        child = self._child
+        timer = threading.Timer(PATIENCE, child.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            print(as_json(asked), file=child.stdin, flush=True)
+            return _answer(json.loads(child.stdout.readline()))
+        except (OSError, ValueError) as error:  # a broken pipe, an empty line
+            logger.warning("the memory child gave no answer: %s", error)
+            child.kill()
+            return None
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """End the child, at once; an `ask` that is waiting comes back without parts."""
-        raise NotImplementedError
+        self._closed = True
+        if (child := self._child) is not None:
+            child.kill()
+            child.wait()
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Fake tensors need no threads, and the child none of the user's interrupts.
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def _answer(raw: object) -> MemoryAnswer:
+    """ValueError: not an answer."""
+    if not isinstance(raw, dict):
+        raise ValueError("not an object")
+    parts, at, why = raw.get("parts"), raw.get("at"), raw.get("why")
+    if parts is not None and not (
+        isinstance(parts, dict)
+        and set(parts) == set(PARTS[:-1])
+        and all(isinstance(size, int) and size >= 0 for size in parts.values())
+    ):
+        raise ValueError("other parts than those of a plan")
+    if parts is None and not why:
+        raise ValueError("neither parts nor a reason")
+    return MemoryAnswer(parts=parts, at=str(at or ""), why=str(why or ""))
+
+
+def _path(asked: MemoryQuestion) -> Path:
+    """The file of an answer: another version of a library may answer otherwise."""
+    versions = []
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
+    told = "\n".join((as_json(asked), *versions))
+    return user_cache() / "memory" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+
+
+def _read(asked: MemoryQuestion) -> MemoryAnswer | None:
+    """The kept answer; None where there is none, or none that can be read."""
+    try:
+        return _answer(json.loads(_path(asked).read_text("utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(asked: MemoryQuestion, found: MemoryAnswer) -> None:
+    """A file appears whole or not at all. Without room or rights the answer is not kept."""
+    try:
+        path = _path(asked)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(asdict(found), file)
+        os.replace(file.name, path)
+        _forget_oldest(path.parent)
+    except OSError as error:
+        logger.warning("a memory answer was not kept: %s", error)
+
+
+def _forget_oldest(folder: Path) -> None:
+    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
+    for file in files[:-KEPT]:
+        file.unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
         # Trained weights are float32: bf16 rounds away steps as small as the published rates.
         dtype = torch.float32
     if plan.precision in ("nf4", "int8"):
-        options["quantization_config"] = _quantisation(plan.precision, dtype)
+        options["quantization_config"] = quantisation(plan.precision, dtype)
     # FSDP moves each weight's part to its card itself; it leaves quantised ones whole.
     if plan.device == "cuda" and (options or not asks_for_fsdp()):
         options["device_map"] = {"": torch.cuda.current_device()}
@@ -157,7 +157,8 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
     return loaded
 
 
-def _quantisation(precision: str, compute: Any) -> Any:
+def quantisation(precision: str, compute: Any) -> Any:
+    """The bitsandbytes settings of a precision; compute: the dtype that products are made in."""
     from transformers import BitsAndBytesConfig
 
     if precision == "int8":

@@ -38,6 +38,7 @@ class TrainerInput:
     heldout: list[Any]
     checkpoints: Path
     callback: Any  # train.emit.EventCallback
+    path: Any = None  # train.engine.forward.Path, where it is decided already
 
 
 def build_trainer(given: TrainerInput) -> Any:

@@ -23,7 +23,7 @@ class Batch:
 
     rows: their places in the set. sizes: rows of each part. answers: a row in the parts, 2, or 1
     where the mismatched answers of kto stand in `borrowed`, which is measured without gradient.
-    labels [rows] of kto. reference [rows, 2]: of the frozen base, where the method needs it.
+    labels: of kto, one a row. reference [rows, 2]: of the frozen base, where the method needs it.
     """
 
     rows: tuple[int, ...]
@@ -31,7 +31,7 @@ class Batch:
     sizes: tuple[int, ...]
     answers: int
     borrowed: tuple[Layout, ...] = ()
-    labels: Tensor | None = None
+    labels: tuple[bool, ...] | None = None
     reference: Tensor | None = None
 
     def to(self, device: Any, **_options: Any) -> Batch:
@@ -40,7 +40,6 @@ class Batch:
             self,
             parts=tuple(part.to(device) for part in self.parts),
             borrowed=tuple(part.to(device) for part in self.borrowed),
-            labels=self.labels.to(device) if self.labels is not None else None,
             reference=self.reference.to(device) if self.reference is not None else None,
         )
 
@@ -96,7 +95,7 @@ class Collator:
             sizes=tuple(map(len, parts)),
             answers=len(groups[0].answers),
             borrowed=tuple(borrowed),
-            labels=torch.tensor([of.rows[row].label for row in rows]) if of.labelled else None,
+            labels=tuple(of.rows[row].label for row in rows) if of.labelled else None,
             reference=of.reference[list(rows)] if of.reference is not None else None,
         )
         return {"batch": batch}

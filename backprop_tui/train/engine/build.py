@@ -53,6 +53,7 @@ def build_lean(given: TrainerInput) -> PreferenceTrainer:
         count=given.callback.count,
         batch_tokens=run.training.batch_tokens,
         variant=recorded_variant(run),
+        path=given.path,
         callbacks=[given.callback],
     )
 

@@ -6,7 +6,7 @@ library's. Ours: what a batch is, its loss, and figures that are means of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from backprop_tui.train.engine.base import Keep, Progress, give_base, quiet
 from backprop_tui.train.engine.batch import Batch, Collator, RowSet
 from backprop_tui.train.engine.check import decide
-from backprop_tui.train.engine.forward import LeanForward, causal_model, sums
+from backprop_tui.train.engine.forward import LeanForward, Path, causal_model, sums
 from backprop_tui.train.engine.layout import divided
 from backprop_tui.train.engine.metrics import Measured, figures, merge
 from backprop_tui.train.engine.objectives import Objective, Result, Sides
@@ -31,7 +31,8 @@ COST, COST_RECOMPUTED = 2.0, 3.0
 
 
 class PreferenceTrainer(SharedTrainer):
-    """Trains any objective of objectives.py. count: told the tokens and rows of each batch."""
+    """Trains any objective of objectives.py. count: told the tokens and rows of each batch.
+    path: how to compute, where that is decided already."""
 
     # compute_loss returns the mean of one batch: the library divides by the accumulation.
     loss_is_scaled_for_ga = False
@@ -49,6 +50,7 @@ class PreferenceTrainer(SharedTrainer):
         count: Callable[[int, int], None],
         batch_tokens: int | None = None,
         variant: str | None = None,
+        path: Path | None = None,
         callbacks: list[Any] | None = None,
     ) -> None:
         self.objective, self.knobs, self.count = objective, knobs, count
@@ -72,10 +74,10 @@ class PreferenceTrainer(SharedTrainer):
             callbacks=callbacks,
         )
         self.shard()
-        self.choose_path(variant)
+        self.use(path or self.choose_path(variant))
 
-    def choose_path(self, variant: str | None = None) -> None:
-        """Take the quickest way that is right for this model, on the longest row of all, which
+    def choose_path(self, variant: str | None = None) -> Path:
+        """The quickest way that is right for this model, on the longest row of all, which
         passes whatever window its attention has, and a short one beside it."""
         rows: RowSet = self.train_dataset
         first = list(self._get_train_sampler())[: self.args.train_batch_size]
@@ -87,7 +89,10 @@ class PreferenceTrainer(SharedTrainer):
             variant = variant or "split"
         with self.accelerator.autocast():
             path = decide(self.lean, self.model, some, half=self.half, batch=batch, variant=variant)
-        path = self.agreed(path)
+        return self.agreed(path)
+
+    def use(self, path: Path) -> None:
+        """Compute this way."""
         self.lean.use(path)
         self.collator.shared = path.shared
 
@@ -215,7 +220,7 @@ class PreferenceTrainer(SharedTrainer):
         rows = sorted(held)
         values = torch.stack([held[row][0] for row in rows])
         lengths = torch.stack([held[row][1] for row in rows])
-        good = torch.tensor([of.rows[row].label for row in rows]) if of.labelled else None
+        good = tuple(of.rows[row].label for row in rows) if of.labelled else None
         base = None
         if of.reference is not None:
             base = _sides(of.reference[rows], good, of.reference[rows, 1])
@@ -228,11 +233,18 @@ class PreferenceTrainer(SharedTrainer):
         return give_base(self, progress, keep) if self.objective.reference else None
 
 
-def _sides(values: Tensor, good: Tensor | None, borrowed: Tensor | None = None) -> Sides:
-    """Values [rows, answers] by what they are of; good [rows]: the labels of kto."""
+def _sides(
+    values: Tensor, good: Sequence[bool] | None, borrowed: Tensor | None = None
+) -> Sides:
+    """Values [rows, answers] by what they are of; good: the labels of kto."""
     if good is None:
         return Sides(values[:, 0], values[:, 1])
-    return Sides(values[good, 0], values[~good, 0], borrowed)
+
+    def of(label: bool) -> Tensor:
+        rows = [row for row, is_good in enumerate(good) if is_good is label]
+        return values[torch.tensor(rows, dtype=torch.long, device=values.device), 0]
+
+    return Sides(of(True), of(False), borrowed)
 
 
 def _lengths(layout: Any, values: Tensor) -> Tensor:

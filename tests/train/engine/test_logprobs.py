@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from backprop_tui.train.engine.logprobs import Head, head_of, token_logprobs
-from benchmarks.peak import PeakBytes
+from backprop_tui.train.memory.peak import PeakBytes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 N, H, V = 37, 24, 301
