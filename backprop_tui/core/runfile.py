@@ -184,6 +184,9 @@ class ProvenanceSection(Section):
     overrides: dict[str, str] = Field(
         default_factory=dict, description="Keys set on the command line or by the environment."
     )
+    lowered: dict[str, str] = Field(
+        default_factory=dict, description="Keys lowered before step 1, because it did not fit."
+    )
 
 
 class _Plan(Section):

@@ -9,6 +9,7 @@ A reading that an old driver, a MIG slice or a missing permission denies is None
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -77,6 +78,17 @@ class GpuSampler:
         if self._nvml is None or self._fixed is None:
             return None
         return _with_readings(self._nvml, self._handle, self._fixed)
+
+    def others(self) -> int | None:
+        """Bytes that other processes hold; None where the driver does not list this one, as in a
+        container, or not the memory of each."""
+        if self._nvml is None or self._fixed is None:
+            return None
+        listed = _processes(self._nvml, self._handle) or ()
+        if not any(one.pid == os.getpid() and one.memory is not None for one in listed):
+            return None
+        held = [one.memory for one in listed if one.pid != os.getpid()]
+        return None if None in held else sum(memory or 0 for memory in held)
 
 
 def _open() -> tuple[ModuleType | None, str]:

@@ -23,9 +23,16 @@ def card_of(local_rank: int) -> int:
 
 @contextmanager
 def sampling(
-    card: int, emit: Callable[[Event], None], clock: Callable[[], float]
+    card: int,
+    emit: Callable[[Event], None],
+    clock: Callable[[], float],
+    before: int | None = None,
 ) -> Iterator[None]:
-    """Emit GpuSampled from a thread of its own; on a machine without a card, nothing."""
+    """Emit GpuSampled from a thread of its own; on a machine without a card, nothing.
+
+    before: bytes in use on the card before this process used it; taken for what others hold where
+    the driver does not list this process.
+    """
     done = threading.Event()
 
     def sample() -> None:
@@ -43,6 +50,7 @@ def sampling(
                         temperature=reading.temperature,
                         power=reading.power,
                         power_limit=reading.power_limit,
+                        others=before if (held := sampler.others()) is None else held,
                     )
                 )
                 done.wait(INTERVAL)

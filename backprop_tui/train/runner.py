@@ -41,9 +41,9 @@ def train(
     except StoppedEarly:
         ending = session.finished(stopped=True, path="")
     except BackpropError as error:
-        ending = _refused(session, error)
+        ending = refused(session, error)
     except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence
-        ending = _broken(session, error)
+        ending = broken(session, error)
         trace = "".join(traceback.format_exception(error))
     session.team.claim_the_end()
     if isinstance(ending, Failed):
@@ -62,7 +62,7 @@ def _why(session: Session, ending: Failed, trace: str) -> Failed:
     return session.heard(word)
 
 
-def _refused(session: Session, error: BackpropError) -> Failed:
+def refused(session: Session, error: BackpropError) -> Failed:
     """The last event of a run that a known reason ends; the sentence says all there is."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     return Failed(
@@ -75,7 +75,7 @@ def _refused(session: Session, error: BackpropError) -> Failed:
     )
 
 
-def _broken(session: Session, error: Exception) -> Failed:
+def broken(session: Session, error: Exception) -> Failed:
     """The last event of a run that ended in an error nobody foresaw."""
     log = session.folder.log if session.folder and session.team.main else user_log()
     append_traceback(log, error)

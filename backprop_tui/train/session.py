@@ -19,6 +19,7 @@ from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, refuse, resolved, survey
 from backprop_tui.train.bookends import finished, know_speed, started
+from backprop_tui.train.card_checks import room_for_cuda, same_card
 from backprop_tui.train.distributed import Agreed, Team, Word
 from backprop_tui.train.folder import RunFolder, make_folder
 from backprop_tui.train.libraries import load_libraries
@@ -27,6 +28,7 @@ from backprop_tui.train.shares import same_rows, share_out
 
 if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
+    from backprop_tui.train.preflight import Fitted
 
 Emit = Callable[[Event], None]
 # Everything slow, in the order in which each needs the ones before.
@@ -60,6 +62,7 @@ class Session:
         self.start = time.perf_counter()
         self.folder: RunFolder | None = None
         self.step = 0
+        self.probing = False  # only to see what it takes, on a CPU as well
         self.open = ExitStack()
         self.team = Team.here()
         self.asked = control if self.team.alone else Agreed(control, self.team)
@@ -100,6 +103,15 @@ class Session:
 
     def run_to_end(self) -> Finished:
         """The order of a run: judge, make the folder, encode, load, train, save."""
+        fitted, callback = self.prepare()
+        trainer, found = fitted.trainer, fitted.found
+        device = self.run.provenance.device if self.run.provenance else ""
+        know_speed(callback, trainer, found.plan, device, self.team.world)
+        self.emit(started(self.clock(), self.run, found, trainer, self.team.world))
+        return self.fit(trainer, callback)
+
+    def prepare(self) -> tuple[Fitted, Any]:
+        """Everything before the first step: a trainer that fits, and what it tells of itself."""
         self.meet()
         self.stage("reading the data and judging the plan")
         found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
@@ -112,13 +124,18 @@ class Session:
         self.stage("loading the libraries")
         load_libraries(LIBRARIES)
         self.open.enter_context(log_to(self.folder.log))
+        from backprop_tui.train.building import builder
         from backprop_tui.train.encode import encode
-        from backprop_tui.train.model import check_targets, load_model, load_tokenizer, use_device
-        from backprop_tui.train.trainers import TrainerInput, build_trainer
+        from backprop_tui.train.model import load_tokenizer, use_device
+        from backprop_tui.train.preflight import fitted
 
         model_facts = found.facts.model
         assert model_facts is not None
+        if self.team.alone:
+            room_for_cuda(found)
         use_device(self.run, found.plan, model_facts, launched=not self.team.alone)
+        if self.team.alone:
+            same_card(found)
         tokenizer = load_tokenizer(self.run, model_facts, trust_remote_code=self.trust_remote_code)
         self.stage(f"tokenising {plural(len(found.train) + len(found.heldout), 'row')}")
         train_rows, heldout_rows, found = encode(
@@ -127,30 +144,9 @@ class Session:
         found = share_out(self.team, self.run, found, self.say)
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
-        self.stage(f"loading {model_facts.name}")
-        model = load_model(
-            self.run, found.plan, model_facts, trust_remote_code=self.trust_remote_code
-        )
-        check_targets(self.run, model)
-        self.stage("building the trainer")
-        callback = self.callback(len(heldout_rows.rows))
-        trainer = build_trainer(
-            TrainerInput(
-                run=self.run,
-                plan=found.plan,
-                model=model,
-                tokenizer=tokenizer,
-                train=train_rows.rows,
-                heldout=heldout_rows.rows,
-                checkpoints=self.folder.checkpoints,
-                callback=callback,
-            )
-        )
-        self.ready(trainer)
-        device = self.run.provenance.device if self.run.provenance else ""
-        know_speed(callback, trainer, found.plan, device, self.team.world)
-        self.emit(started(self.clock(), self.run, found, trainer, self.team.world))
-        return self.fit(trainer, callback)
+        callback = self.callback(len(heldout_rows.rows), found)
+        build = builder(self, tokenizer, train_rows.rows, heldout_rows.rows, callback)
+        return fitted(self, found, build), callback
 
     def meet(self) -> None:
         """Wait for the other processes of the run, where there are any."""
@@ -219,7 +215,7 @@ class Session:
         for difference in differences:
             self.warn(f"Differs from the recorded run: {difference}.", code="replay-drift")
 
-    def callback(self, heldout_rows: int) -> Any:
+    def callback(self, heldout_rows: int, found: Survey) -> Any:
         """The bridge from trainer to events, and the sampler of the card beside it."""
         from backprop_tui.train.emit import EventCallback
         from backprop_tui.train.gpu_sampler import card_of, sampling
@@ -228,7 +224,9 @@ class Session:
         callback.heldout_rows = heldout_rows
         if self.team.main:
             here = self.run.machine.card if self.team.alone else card_of(self.team.local_rank)
-            self.open.enter_context(sampling(here, self.emit, self.clock))
+            card = found.facts.gpu_card if self.team.alone else None
+            before = card.memory_used if card else None
+            self.open.enter_context(sampling(here, self.emit, self.clock, before))
         return callback
 
     def fit(self, trainer: Any, callback: Any) -> Finished:
