@@ -167,6 +167,44 @@ def test_sampler_reads_one_card_without_processes(run: Run) -> None:
     assert inside["processes"] is None
 
 
+@pytest.mark.parametrize(
+    ("variant", "held"),
+    [
+        ("shared", 9 * GIB),  # and 2 GB of its own, which are not another's
+        ("busy9", None),  # not on the list, as in a container: nobody knows which one it is
+        ("one16", None),
+        ("mig", None),
+        ("none", None),
+    ],
+)
+def test_what_other_processes_hold(run: Run, variant: Variant, held: int | None) -> None:
+    script = """
+import json
+from backprop_tui.probe.gpu import GpuSampler
+with GpuSampler() as sampler:
+    print(json.dumps(sampler.others()))
+"""
+    assert run(variant, script) == held
+
+
+@pytest.mark.parametrize(("before", "others"), [(None, None), (700, 700)])
+def test_where_the_list_does_not_tell_others_hold_what_was_held_before(
+    run: Run, before: int | None, others: int | None
+) -> None:
+    script = f"""
+import json, time
+from backprop_tui.train.gpu_sampler import sampling
+seen = []
+with sampling(0, seen.append, lambda: 0.0, {before}):
+    end = time.monotonic() + 5
+    while not seen and time.monotonic() < end:
+        time.sleep(0.01)
+print(json.dumps([seen[0].others, seen[0].memory_total]))
+"""
+    assert run("one16", script) == [others, 16380 * 2**20]
+    assert run("shared", script) == [9 * GIB, 16380 * 2**20]
+
+
 @pytest.mark.parametrize(("variant", "index"), [("none", 0), ("initfail", 0), ("one16", 7)])
 def test_sampler_without_that_card_reads_none(run: Run, variant: Variant, index: int) -> None:
     assert run(variant, SAMPLE.format(index=index)) == [None, None, None]
