@@ -95,7 +95,7 @@ def measure(
     """Speed and memory of an engine."""
     outcome = Outcome(name, setting.method, setting.engine)
     rows = rows_for(setting.method, lengths, setting.shape.vocab_size)
-    _forget(setting)
+    forget(setting)
     side: Side | None = None
     try:
         side = Side(setting, rows, folder, base.get())
@@ -111,7 +111,7 @@ def measure(
             path=_path(side),
         )
     except Exception as error:  # noqa: BLE001 - of any kind: the other cells are still wanted
-        outcome = replace(outcome, failed=_reason(error))
+        outcome = replace(outcome, failed=reason(error))
     reserved, allocated = _memory(setting)
     base.give_back(side)
     return replace(outcome, reserved=reserved, allocated=allocated)
@@ -125,7 +125,7 @@ def check_gradients(
     rows = rows_for(setting.method, lengths, setting.shape.vocab_size)
     found: list[dict[str, Any]] = []
     for engine in ("trl", "lean"):
-        _forget(setting)
+        forget(setting)
         side: Side | None = None
         try:
             one = replace(setting, engine=engine, batch=len(lengths))
@@ -133,7 +133,7 @@ def check_gradients(
             found.append(side.gradients())
         except Exception as error:  # noqa: BLE001 - of any kind: the other cells are still wanted
             base.give_back(side)
-            return replace(outcome, failed=f"{engine}: {_reason(error)}")
+            return replace(outcome, failed=f"{engine}: {reason(error)}")
         base.give_back(side)
     stock, lean = found
     if set(stock) != set(lean):
@@ -146,7 +146,7 @@ def check_gradients(
     return replace(outcome, off_median=median(off.values()), off_most=off[where], off_where=where)
 
 
-def _forget(setting: Setting) -> None:
+def forget(setting: Setting) -> None:
     """Start the card's memory figures anew."""
     gc.collect()
     if setting.device == "cuda":
@@ -191,7 +191,7 @@ def _path(side: Side) -> str:
     return lean.path.words(lean.head) if lean else ""
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     if type(error).__name__ == "OutOfMemoryError" or re.search("out of memory", str(error), re.I):
         return OUT_OF_MEMORY
     traceback.print_exception(error)

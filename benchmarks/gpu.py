@@ -2,7 +2,10 @@
 
 usage: python -m benchmarks.gpu [--minutes 10] [--methods orpo,dpo] [--models 8b-nf4,1b-bf16]
            [--batch 4] [--batches 3] [--card-gib 16] [--json PATH] [--write]
-       python -m benchmarks.gpu --tiny --cpu
+       python -m benchmarks.gpu --memory [--minutes 10] [--write]
+       python -m benchmarks.gpu [--memory] --tiny --cpu
+
+With --memory: what is said of a plan's memory against what the card really reserves.
 
 Models have the sizes of Llama 3.1 8B and 3.2 1B and random weights, so nothing is downloaded.
 What matters most comes first; what the minutes do not suffice for is left out, and said. Running
@@ -52,6 +55,12 @@ def main() -> None:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, options.card_gib * 2**30 / total))
     budget = Budget(options.minutes * 60)
+    if options.memory:
+        from benchmarks import gpu_memory
+
+        cells = gpu_memory.measure(options, budget)
+        print(f"\n{gpu_memory.page(cells, options, budget)}")
+        return
     found: list[Outcome] = []
     for number, name in enumerate(options.models):
         until = FIRST_MODEL if number == 0 and len(options.models) > 1 else 1.0
@@ -63,17 +72,21 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--methods", default=list(METHODS), type=engine_machine.listed)
+    parser.add_argument("--methods", type=engine_machine.listed)
     parser.add_argument("--models", default=list(MODELS), type=engine_machine.listed)
     parser.add_argument("--batch", type=int, default=4, help="pairs; kto: both answers of each")
     parser.add_argument("--batches", type=int, default=3, help="of a pass")
     parser.add_argument("--card-gib", type=float, help="use no more of the card, as if smaller")
     parser.add_argument("--no-checkpointing", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="predicted against reserved")
     parser.add_argument("--tiny", action="store_true", help="tiny models, to see that it runs")
     parser.add_argument("--cpu", action="store_true", help="without a card; no memory figures")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="to benchmarks/results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.methods is None:
+        options.methods = ["sft", *METHODS] if options.memory else list(METHODS)
+    return options
 
 
 def measure_model(

@@ -68,6 +68,41 @@ def test_gpu_runs_on_a_cpu_and_the_engines_have_the_same_gradients(tmp_path: Pat
             assert one["off_most"] < 1e-4  # float32
 
 
+def test_gpu_holds_predicted_memory_against_what_a_run_takes(tmp_path: Path) -> None:
+    tiny = ("--memory", "--tiny", "--cpu", "--models", "1b-bf16", "--methods", "orpo,kto")
+    values = found("gpu", tmp_path, *tiny)
+
+    assert values["skipped"] == []
+    cells = values["cells"]
+    assert [(one["method"], one["checkpointing"]) for one in cells] == [
+        ("orpo", True),
+        ("orpo", False),
+        ("kto", False),
+    ]
+    for one in cells:
+        assert one["failed"] == ""
+        assert 0.95 < one["predicted"] / one["real"] < 1.05
+
+
+def test_the_grid_on_a_card_is_large_enough_and_learns_from_the_other_runs_alone() -> None:
+    from benchmarks.gpu_memory import GRID, Cell, table
+
+    assert sum(map(len, GRID.values())) >= 12
+    assert {method for grid in GRID.values() for method, *_ in grid} == {
+        *("sft", "orpo", "simpo", "kto", "dpo")
+    }
+    mib = 2**20
+    cells = [
+        Cell("1b", "orpo", n, True, 4, n * mib, round(1.1 * n * mib)) for n in (1000, 2000, 4000)
+    ]
+    lines = table(cells, on_card=True).splitlines()[2:]
+    assert all(line.endswith(" | +0.00 % |") for line in lines)  # after
+    assert " | +3.27 % | " in lines[0]  # before: 4 % and 96 MiB, where 10 % are taken
+    odd = Cell("1b", "orpo", 3000, True, 4, 3000 * mib, 6000 * mib)
+    lines = table([*cells, odd], on_card=True).splitlines()[2:]
+    assert lines[-1].endswith("| -45.00 % |")  # nothing it could have learnt of itself
+
+
 def test_gpu_leaves_out_what_there_is_no_time_for(tmp_path: Path) -> None:
     from benchmarks.engine_cells import Budget
 
