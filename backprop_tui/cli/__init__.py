@@ -7,11 +7,12 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.check import check_command
 from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
 from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
-from backprop_tui.cli.plan import check_command, init_command
+from backprop_tui.cli.plan import init_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
 from backprop_tui.cli.split import split_command
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError

@@ -1,4 +1,4 @@
-"""`init` and `check`: write a run file, judge a run file."""
+"""`init`: write a run file without the wizard."""
 
 from __future__ import annotations
 
@@ -9,24 +9,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from backprop_tui.cli import data_options as options
-from backprop_tui.cli.output import (
-    JSON_HELP,
-    as_set,
-    show_advice,
-    show_error,
-    show_json,
-    show_table,
-)
+from backprop_tui.cli.output import as_set, show_advice
 from backprop_tui.core import runfile_io
 from backprop_tui.core.effective import effective
-from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError
+from backprop_tui.core.errors import ConfigError, InputError
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.memory import estimate
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import Recommendation, recommend
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
 from backprop_tui.core.runfile_problems import INVALID
-from backprop_tui.core.text import count, rate
 
 if TYPE_CHECKING:
     from backprop_tui.probe.survey import Survey
@@ -147,109 +139,3 @@ def _fitted(run: RunFile, facts: Facts) -> dict[str, Any]:
     if facts.gpu_card is None:
         changes["training.checkpointing"] = False  # it trades time for memory a CPU has
     return changes
-
-
-def check_command(
-    path: Path = typer.Argument(help="The run file."),
-    as_json: bool = typer.Option(False, "--json", help=JSON_HELP),
-    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
-) -> None:
-    """Judge a run file: problems, warnings, and what training will really use."""
-    from backprop_tui.probe.survey import survey
-
-    try:
-        run, overrides = runfile_io.read(path, sets)
-        found = survey(run, path=str(path))
-    except ConfigError as error:
-        if as_json:
-            show_json(
-                {"problems": [_problem(p) for p in error.problems], "warnings": [], "notes": []}
-            )
-        else:
-            show_error(error)
-        raise typer.Exit(EXIT_INPUT) from None
-    except InputError as error:
-        if not as_json:
-            raise
-        problem = {"code": error.code, "field": "", "message": error.message, "source": ""}
-        show_json({"problems": [problem], "warnings": [], "notes": []})
-        raise typer.Exit(EXIT_INPUT) from None
-    by_level = {
-        level: [item for item in found.advice if item.level == level]
-        for level in ("problem", "warning", "note")
-    }
-    plan, counts = found.plan, found.counts
-    effective: dict[str, Any] = {
-        "method": run.method,
-        "learning_rate": plan.learning_rate,
-        "learning_rate_reason": plan.rate.reason,
-        "batch_size": plan.batch_size,
-        "accumulation": plan.accumulation,
-        "steps": plan.steps,
-        "train_rows": counts.train,
-        "heldout_rows": counts.heldout,
-        "max_length": plan.max_length,
-        "device": plan.device,
-        "precision": plan.precision,
-        "optimizer": plan.optimizer,
-    }
-    if run.kto:
-        balance = plan.balance
-        effective["desirable_weight"] = (
-            balance.desirable_weight if balance else run.kto.desirable_weight
-        )
-        effective["undesirable_weight"] = (
-            balance.undesirable_weight if balance else run.kto.undesirable_weight
-        )
-    if as_json:
-        show_json(
-            {
-                "problems": [_problem(item) for item in by_level["problem"]],
-                "warnings": [_problem(item) for item in by_level["warning"]],
-                "notes": [_problem(item) for item in by_level["note"]],
-                "effective": effective,
-                "overrides": overrides,
-            }
-        )
-    else:
-        show_table(
-            [
-                ("run file", str(path.resolve())),
-                ("method", run.method),
-                ("rows", _rows(found)),
-                ("rate", f"{rate(plan.learning_rate)} ({plan.rate.reason})"),
-                ("batch", f"{plan.batch_size} x {plan.accumulation}, {count(plan.steps)} steps"),
-                ("machine", f"{plan.device}, {plan.precision}, {plan.optimizer}"),
-                ("output", str(_output(run))),
-                *[(key, where) for key, where in overrides.items()],
-            ]
-        )
-        show_advice(found.advice)
-        if not found.advice:
-            typer.echo("no problems, no warnings")
-    if by_level["problem"]:
-        raise typer.Exit(EXIT_INPUT)
-
-
-def _rows(found: Survey) -> str:
-    """Counts of the split. What is too long by itself is only known once it is tokenised."""
-    counts = found.counts
-    words = f"{count(counts.train)} to train, {count(counts.heldout)} held out"
-    if any(item.code == "data-over-long" for item in found.advice):
-        return f"up to {words}, less those that are too long"
-    return words
-
-
-def _output(run: RunFile) -> Path:
-    from backprop_tui.train.folder import default_output
-
-    return Path(run.output or default_output(run)).resolve()
-
-
-def _problem(item: Any) -> dict[str, str]:
-    return {
-        "code": item.code,
-        "field": item.field,
-        "message": item.message,
-        "source": item.source,
-    }

@@ -16,7 +16,7 @@ from backprop_tui.core.runfile import RunFile
 LENGTHS = (512, 1024, 2048, 4096)  # tokens
 SHORTEST = 256  # tokens: below this a change would cut most answers
 EVERY = (4, 2, 1)  # checkpointing every so many layers, the quickest first
-LARGEST_BATCH = 512  # rows: beyond this nobody asks
+LARGEST_BATCH = 64  # rows: more are not asked about, for each takes the exact answer time
 
 Changes = tuple[tuple[str, Any], ...]
 Fits = Callable[[Sequence[Fix]], bool]
@@ -58,7 +58,7 @@ def largest_batch(
         found = best_estimate(with_batch(run, batch), facts, rows, free_ram)
         return found.fits if found else None
 
-    most = min(LARGEST_BATCH, rows.train if rows and rows.train else LARGEST_BATCH)
+    most = most_rows(rows)
     low = smallest_batch(run)
     first = fits(low)
     if not first:
@@ -71,6 +71,11 @@ def largest_batch(
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def most_rows(rows: TrainRows | None) -> int:
+    """Rows that the largest batch may have at most."""
+    return min(LARGEST_BATCH, rows.train) if rows and rows.train else LARGEST_BATCH
 
 
 def with_batch(run: RunFile, batch: int) -> RunFile:

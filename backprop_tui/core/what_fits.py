@@ -27,6 +27,7 @@ from backprop_tui.core.smallest_change import (
     changed,
     largest_batch,
     least,
+    most_rows,
     smallest_change,
     with_batch,
 )
@@ -80,11 +81,19 @@ def table(
 
 
 def wanted(
-    run: RunFile, facts: Facts, rows: TrainRows | None, free_ram: int | None = None
+    run: RunFile,
+    facts: Facts,
+    rows: TrainRows | None,
+    free_ram: int | None = None,
+    *,
+    of_table: bool = True,
 ) -> tuple[MemoryQuestion, ...]:
     """Questions without an answer yet, most wanted first: of the plan, of the change that makes
     it fit, of the largest batch, of the table (its shortest and longest rows first). Answering
-    makes some needless and may raise new ones: ask again after each."""
+    makes some needless and may raise new ones: ask again after each.
+
+    of_table: those of the table too, some dozens.
+    """
     if not_modelled(run, facts, effective(run, facts, rows)):
         return ()
     change = smallest_change(run, facts, rows, free_ram)
@@ -92,7 +101,7 @@ def wanted(
         [run],
         [changed(run, change.changes)] if change else [],
         _batches_wanted(run, facts, rows, free_ram),
-        _cells_wanted(run, facts, rows, free_ram),
+        _cells_wanted(run, facts, rows, free_ram) if of_table else (),
     )
     asked = (question(plan, facts, effective(plan, facts, rows)) for plan in plans)
     return tuple(dict.fromkeys(q for q in asked if q and q not in facts.memory.answers))
@@ -181,15 +190,15 @@ def _batches_wanted(
     run: RunFile, facts: Facts, rows: TrainRows | None, free_ram: int | None
 ) -> Iterator[RunFile]:
     """The largest batch; once that is known to fit, twice as many rows, to lie between the two."""
-    batch = largest_batch(run, facts, rows, free_ram)
+    batch, most = largest_batch(run, facts, rows, free_ram), most_rows(rows)
     if batch is None:
         return
     there = with_batch(run, max(batch, smallest_batch(run)))
     found = best_estimate(there, facts, rows, free_ram)
     if found and found.rough:
         yield there
-    elif batch and batch < LARGEST_BATCH and not _bounded(with_batch(run, batch + 1), facts, rows):
-        yield with_batch(run, min(2 * batch, LARGEST_BATCH))
+    elif batch and batch < most and not _bounded(with_batch(run, batch + 1), facts, rows):
+        yield with_batch(run, min(2 * batch, most))
 
 
 def _bounded(run: RunFile, facts: Facts, rows: TrainRows | None) -> bool:

@@ -70,7 +70,8 @@ def run_file(path: Path, method: str = "simpo", **changes: Any) -> Path:
 
 
 def check(path: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    done = backprop("check", path, "--json", *options)
+    """Quickly: the exact memory is asked for in test_check.py."""
+    done = backprop("check", path, "--json", "--rough", *options)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -147,8 +148,10 @@ def test_init_check_and_run_as_the_readme_says(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert tomllib.loads((tmp_path / "run.toml").read_text())["training"]["max_steps"] == 2
-    judged = backprop("check", "run.toml", cwd=tmp_path)
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    judged = backprop("check", "run.toml", cwd=tmp_path, env=cache)
     assert judged.returncode == 0
+    assert "memory           fits with" in judged.stdout
     done = backprop("run", "run.toml", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finished at step 2" in done.stdout
@@ -261,7 +264,7 @@ def test_check_warns_of_rows_over_max_length(tmp_path: Path) -> None:
     assert "data-over-long" not in codes(check(path, "--set=data.max_length=128")[1]["warnings"])
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [("--rough",), ("--rough", "--json")])
 def test_a_reader_that_has_seen_enough_gets_no_traceback(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -419,7 +422,7 @@ def test_model_folder_that_lacks_a_part_is_refused(missing: str, code: str, tmp_
 def test_set_and_environment_win_over_the_file_and_are_recorded(tmp_path: Path) -> None:
     path = run_file(tmp_path / "run.toml")
     done = backprop(
-        "check", path, "--json", "--set", "training.batch_size=3",
+        "check", path, "--json", "--rough", "--set", "training.batch_size=3",
         env={"BACKPROP_TUI__TRAINING__ACCUMULATION": "5"},
     )  # fmt: skip
     judged = json.loads(done.stdout)
