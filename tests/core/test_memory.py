@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from backprop_tui.core.effective import effective
+from backprop_tui.core.calibration import Calibration
+from backprop_tui.core.effective import TrainRows, effective
 from backprop_tui.core.facts import Facts, GpuFacts, ModelFacts
-from backprop_tui.core.memory import PARTS, Estimate, estimate
+from backprop_tui.core.memory import PARTS, Estimate, estimate, memory_at, not_modelled
+from backprop_tui.core.memory_ask import question
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryFacts
 from backprop_tui.core.memory_rough import adapter_parameters
 from backprop_tui.core.runfile import RunFile
-from tests.core.worlds import CARD, LLAMA_8B, NO_CARD, SMALL, facts, run_file
+from tests.core.exact import MODEL
+from tests.core.worlds import CARD, GB, LLAMA_8B, MB, NO_CARD, SMALL, facts, run_file
 
 # One Llama 3.1 8B block, inputs + outputs of each layer: q, k, v, o, then gate, up, down.
 Q, K, V, O = 4096 + 4096, 4096 + 1024, 4096 + 1024, 4096 + 4096  # noqa: E741
@@ -197,3 +201,78 @@ def test_a_card_that_does_not_tell_its_memory_has_no_verdict() -> None:
     silent = GpuFacts(cards=(replace(CARD, memory_free=None, memory_total=None),))
     found = needed(gpu=silent)
     assert (found.fits, found.headroom) == (None, None)
+
+
+# The exact answer
+
+
+def told(answer: MemoryAnswer, calibration: Calibration | None = None, **known: Any) -> Facts:
+    """A world in which the usual plan was asked about."""
+    there = facts(**{"model": MODEL, **known})
+    asked = question(run_file(), there, effective(run_file(), there))
+    assert asked is not None
+    memory = MemoryFacts(answers={asked: answer}, calibration=calibration or Calibration())
+    return replace(there, memory=memory)
+
+
+ANSWER = MemoryAnswer(parts={"weights": 5 * GB, "loss": 3 * GB}, at="the loss")
+
+
+def test_an_exact_answer_takes_the_place_of_the_rough_one() -> None:
+    found = estimated(run_file(), told(ANSWER))
+    assert not found.rough
+    assert found.at == "the loss"
+    assert tuple(found.parts) == PARTS
+    assert (found.parts["weights"], found.parts["loss"], found.parts["gradients"]) == (
+        (5 * GB, 3 * GB, 0)
+    )
+
+
+def test_another_plan_is_still_rough() -> None:
+    found = estimated(run_file({"lora.rank": 8}), told(ANSWER))
+    assert (found.rough, found.at) == (True, "")
+
+
+def test_what_the_card_takes_beside_tensors_comes_from_the_calibration() -> None:
+    learnt = Calibration(context=GB, slack=0.25, workspace=10 * MB, runs=3)
+    found = estimated(run_file(), told(ANSWER, learnt))
+    assert found.parts["overhead"] == GB + 10 * MB + 2 * GB
+    on_cpu = estimated(run_file(), told(ANSWER, learnt, gpu=NO_CARD))
+    assert on_cpu.parts["overhead"] == 550 * MB
+
+
+def test_an_answer_that_could_not_be_had_is_no_estimate() -> None:
+    there = told(MemoryAnswer(why="its config lacks what every model states"))
+    run = run_file()
+    assert estimate(run, there, effective(run, there)) is None
+    assert not_modelled(run, there, effective(run, there)) == (
+        "its config lacks what every model states"
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ({"remote_code": True}, "it brings code of its own"),
+        ({"quantisation": "gptq"}, "its weights are quantised with gptq"),
+        ({"architecture": "LlavaForConditionalGeneration"}, "it reads images as well"),
+        ({"architecture": "Qwen2VLForImageTextToText"}, "it reads images as well"),
+        ({"quantisation": "bitsandbytes"}, ""),
+        ({}, ""),
+    ],
+)
+def test_nothing_is_said_of_what_was_not_modelled(known: dict[str, Any], reason: str) -> None:
+    there = facts(model=replace(LLAMA_8B, **known))
+    run = run_file()
+    plan = effective(run, there)
+    assert not_modelled(run, there, plan) == reason
+    assert (estimate(run, there, plan) is None) == bool(reason)
+
+
+def test_a_shorter_plan_needs_less() -> None:
+    rows = TrainRows(100, 10)
+    short, present = (memory_at(run_file(), facts(), rows, n) for n in (512, 1024))
+    assert present == needed().needed
+    assert short is not None
+    assert short < present
+    assert memory_at(run_file(), facts(model=None), rows, 512) is None
