@@ -9,6 +9,7 @@ import typer
 
 from backprop_tui.cli.output import JSON_HELP, show_advice, show_error, show_json, show_table
 from backprop_tui.cli.plan import SET_HELP
+from backprop_tui.cli.probe import PROBE_HELP, probed, show_probed
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import EXIT_INPUT, ConfigError, InputError
 from backprop_tui.core.rules import LEVELS
@@ -28,6 +29,7 @@ def check_command(
     sets: list[str] = typer.Option([], "--set", help=SET_HELP),
     rough: bool = typer.Option(False, "--rough", help=ROUGH_HELP),
     exact: bool = typer.Option(False, "--exact", help=EXACT_HELP),
+    probe: bool = typer.Option(False, "--probe", help=PROBE_HELP),
 ) -> None:
     """Judge a run file: problems, warnings, what training will really use, and what fits."""
     from backprop_tui.cli import check_memory
@@ -51,11 +53,14 @@ def check_command(
     # What cannot run anyway is refused at once.
     most = check_memory.ALL if exact else 0 if rough or refused else check_memory.FEW
     found, memory = check_memory.estimated(run, found, _output(run), most=most, of_table=exact)
+    measured = probed(run) if probe and not refused else None
     if as_json:
-        _show_json(run, found, overrides, memory)
+        _show_json(run, found, overrides, memory, measured)
     else:
         _show_plan(run, found, overrides, path)
-        check_memory.show(memory, with_table=exact)
+        check_memory.show(memory, with_table=exact, timed=measured is not None)
+        if measured:
+            show_probed(measured)
         show_advice(found.advice)
         if not found.advice:
             typer.echo("no problems, no warnings")
@@ -69,14 +74,18 @@ def _refused(problems: list[dict[str, str]]) -> None:
 
 
 def _show_json(
-    run: RunFile, found: Survey, overrides: dict[str, str], memory: dict[str, Any]
+    run: RunFile,
+    found: Survey,
+    overrides: dict[str, str],
+    memory: dict[str, Any],
+    measured: dict[str, Any] | None,
 ) -> None:
     by_level = {
         f"{level}s": [_problem(item) for item in found.advice if item.level == level]
         for level in LEVELS
     }
     decided = {"effective": _effective(run, found), "overrides": overrides, "memory": memory}
-    show_json({**by_level, **decided})
+    show_json({**by_level, **decided, **({"probe": measured} if measured else {})})
 
 
 def _effective(run: RunFile, found: Survey) -> dict[str, Any]:

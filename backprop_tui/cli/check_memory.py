@@ -40,7 +40,7 @@ LABEL = 15  # cells before the text
 NAME, FIGURE = 14, 8  # cells of a part's name and of its bytes
 ROOM = 3  # times the need: more free memory than that is cut off
 VERDICTS = {"fits": "fits", "changes": "changes", "no": "no", "unknown": "?"}
-TIME_UNKNOWN = "not known without a card; the first run measures it"
+TIME_UNKNOWN = "not known yet; check --probe measures it"
 
 
 def estimated(
@@ -124,8 +124,8 @@ def _free_disk(output: Path) -> int | None:
 # For people
 
 
-def show(memory: dict[str, Any], *, with_table: bool = False) -> None:
-    """The same as text, in 80 columns."""
+def show(memory: dict[str, Any], *, with_table: bool = False, timed: bool = False) -> None:
+    """The same as text, in 80 columns. timed: how long it takes is said elsewhere."""
     rows = [("memory", memory["words"] or "not known")]
     if memory["change"]:
         changes = " ".join(map(as_set, memory["change"]["changes"].items()))
@@ -134,7 +134,8 @@ def show(memory: dict[str, Any], *, with_table: bool = False) -> None:
     if memory["largest_batch"] is not None:
         rows.append(("largest batch", _batch(memory["largest_batch"])))
     rows.append(("disk", _disk(memory["disk"])))
-    rows.append(("time", TIME_UNKNOWN))
+    if not timed:
+        rows.append(("time", TIME_UNKNOWN))
     typer.echo("")
     first, *rest = rows
     for line in (*wrapped([first], label=LABEL + 2), *bar(memory)):

@@ -18,7 +18,7 @@ from backprop_tui.train.runner import broken, refused
 from backprop_tui.train.session import Session
 from backprop_tui.train.trial import Tried
 
-CHECKPOINTS = 3  # there at once at most: two are kept, and the third is written before one goes
+KEPT = 2  # checkpoints
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "vocab*", "merges.txt")
 
 
@@ -80,8 +80,10 @@ def whole_run(plan: Effective, took: Tried, *, heldout: int) -> float:
 
 def disk(plan: Effective, took: Tried, model: ModelFacts | None) -> int:
     """Bytes of the checkpoints that are there at once and of the result, tokenizers included."""
-    checkpoints = min(CHECKPOINTS, math.ceil(plan.steps / plan.save_steps))
+    saves = math.ceil(plan.steps / plan.save_steps)
     folder = Path(model.path) if model and model.path else None
     files = {file for name in TOKENIZER for file in folder.glob(name)} if folder else set()
     tokenizer = sum(file.stat().st_size for file in files)
-    return checkpoints * (took.saved + tokenizer) + took.learned + tokenizer
+    checkpoint, result = took.saved + tokenizer, took.learned + tokenizer
+    # The next one is written before the oldest goes.
+    return max(min(saves, KEPT + 1) * checkpoint, min(saves, KEPT) * checkpoint + result)
