@@ -157,6 +157,19 @@ def load_model(run: RunFile, plan: Effective, model: ModelFacts, *, trust_remote
     return loaded
 
 
+def stay_as_loaded(model: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit weights anew for a CPU with AVX-512 bf16.
+
+    It does so in the first forward of a model that is not training, for good; and the kernel for
+    weights packed so has no gradient: layers below would learn nothing through it.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
 def quantisation(precision: str, compute: Any) -> Any:
     """The bitsandbytes settings of a precision; compute: the dtype that products are made in."""
     from transformers import BitsAndBytesConfig

@@ -17,6 +17,7 @@ from backprop_tui.core.errors import InputError
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.encoded import EncodedChat, EncodedLabelled, sequences
 from backprop_tui.train.engine.mismatch import mismatched
+from backprop_tui.train.model import stay_as_loaded
 
 OPTIMIZERS = {
     "adamw": "adamw_torch",
@@ -44,6 +45,8 @@ class TrainerInput:
 def build_trainer(given: TrainerInput) -> Any:
     """The transformers.Trainer for the run's method, its adapter in float32."""
     check_tokens(given.model, given.tokenizer, [*given.train, *given.heldout])
+    if given.plan.precision == "nf4":
+        stay_as_loaded(given.model)
     if uses_lean(given.run):
         from backprop_tui.train.engine.build import build_lean
 

@@ -64,9 +64,17 @@ def built(
         for name, does in (("log", lambda *_: None), ("_get_train_sampler", in_order)):
             open_.enter_context(mock.patch.object(type(trainer), name, does))
         if isinstance(trainer.train_dataset, RowSet):
-            # Of the frozen base, measured before the first step: two numbers a row.
-            trainer.train_dataset.reference = torch.zeros(len(trainer.train_dataset), 2)
+            _fill(trainer.train_dataset)
         yield trainer
+
+
+def _fill(rows: RowSet) -> None:
+    """What comes from the whole set and not from these rows: of the frozen base two numbers a
+    row; for kto an answer to borrow, the longest one, as in the worst batch."""
+    rows.reference = torch.zeros(len(rows), 2)
+    if rows.labelled:
+        longest = max(range(len(rows)), key=lambda row: len(rows.rows[row].completion))
+        rows.borrowed = [longest] * len(rows)
 
 
 def _plan(

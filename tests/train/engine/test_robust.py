@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -179,3 +180,21 @@ def test_quantised_base_moves_its_whole_adapter_at_a_small_rate(
     for name, parameter in adapter.items():
         moved = (parameter != before[name]).double().mean()
         assert moved > 0.99, (name, moved)
+
+
+@pytest.mark.parametrize("method", ["orpo", "kto"])
+def test_a_quantised_base_has_gradients_after_it_was_measured(method: str, tmp_path: Path) -> None:
+    """bitsandbytes packs 4-bit weights anew in a forward without gradient, on a CPU with AVX-512
+    bf16; the gradient would then not pass through them."""
+    run = change(pocket_run(method, tmp_path / "run"), {"model.precision": "nf4"})
+    trainer = build(run, rows_of(method), tmp_path)  # the self-check measures
+    trainer.prepare()
+    layers = [m for m in trainer.model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    layers = [layer for layer in layers if layer.quant_state is not None]
+    assert layers
+    for layer in layers:
+        assert not getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
+        given = torch.randn(3, layer.in_features, dtype=torch.bfloat16, requires_grad=True)
+        layer(given).sum().backward()
+        weight = bitsandbytes.functional.dequantize_4bit(layer.weight, layer.weight.quant_state)
+        torch.testing.assert_close(given.grad, weight.sum(0).expand(3, -1), rtol=0.05, atol=0.05)

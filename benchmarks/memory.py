@@ -1,0 +1,172 @@
+"""Predicted against real peak memory, on a CPU, over a grid of plans.
+
+    python -m benchmarks.memory [--write] [--quick]
+
+Predicted: `train/memory`, from the config alone, as the wizard and `check` say it. Real: the same
+trainer on real tensors, two optimizer steps, what the CPU allocator gave out and took back
+(torch.profiler's memory events), and the model beside it. Rows differ in length, so batches are
+packed or padded as the engine makes them. Every method x precision x checkpointing; the three
+models and two lengths take turns. --quick: one run of each method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from backprop_tui.core.memory_question import MemoryQuestion
+
+RESULTS = Path(__file__).parent / "results"
+DEEP = 10  # layers: more than are rehearsed
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": DEEP,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 8192,
+    "tie_word_embeddings": False,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "llama": {**SHAPE, "model_type": "llama"},
+    "qwen3": {**SHAPE, "model_type": "qwen3", "head_dim": 64, "tie_word_embeddings": True},
+    "gemma2": {
+        **SHAPE,
+        "model_type": "gemma2",
+        "head_dim": 64,
+        "sliding_window": 128,
+        "layer_types": ["sliding_attention", "full_attention"] * (DEEP // 2),
+        "tie_word_embeddings": True,
+    },
+}
+METHODS = ("sft", "orpo", "simpo", "kto", "dpo")
+CHECKPOINTING = {0: "off", 1: "on", 2: "every 2"}
+# (prompt, answers) of the heaviest batch, tokens.
+LENGTHS = {256: ((96, 160, 120), (130, 60, 90)), 768: ((400, 368, 200), (120, 300, 410))}
+HEADER = "| model | method | precision | checkpointing | longest row | predicted | real | error |"
+
+
+def grid(*, quick: bool = False) -> Iterator[tuple[str, int, MemoryQuestion]]:
+    """Model, longest row and question of each run."""
+    turns = zip(itertools.cycle(MODELS), itertools.cycle((256, 768, 768, 256)))
+    settings = itertools.product(METHODS, ("bf16", "nf4"), CHECKPOINTING)
+    for (method, precision, every), (model, longest) in zip(settings, turns, strict=False):
+        if quick and (precision, every) != ("nf4", 1):
+            continue
+        rows: tuple[tuple[int, ...], ...] = LENGTHS[longest]
+        if method in ("sft", "kto"):
+            rows = tuple(row[:2] for row in rows)
+        yield (
+            model,
+            longest,
+            MemoryQuestion(
+                config=json.dumps(MODELS[model]),
+                method=method,
+                engine="lean",
+                precision=precision,
+                lora=(8, "all-linear"),
+                checkpoint_every=every,
+                optimizer="adamw",
+                rows=rows,
+                max_length=longest,
+                batch_tokens=None,
+                accumulates=every == 1,
+                on_card=False,
+            ),
+        )
+
+
+def real_peak(asked: MemoryQuestion) -> int:
+    """Bytes: the model, and the most that two steps of training hold beside it."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from backprop_tui.train.memory.fakes import quantisation_state
+    from backprop_tui.train.memory.stage import built
+
+    with built(asked, _loaded(asked), steps=2, accumulation=1 + asked.accumulates) as trainer:
+        model = trainer.model
+        there = [*model.parameters(), *model.buffers(), *quantisation_state(model)]
+        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in there}
+        gc.collect()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+            trainer.train()
+    events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    changes = (int(event.nbytes()) for event in events)
+    return int(sum(storages.values()) + max(itertools.accumulate(changes)))
+
+
+def _loaded(asked: MemoryQuestion) -> Any:
+    """A model with random weights, loaded from a folder as a run loads one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from backprop_tui.train.memory.fakes import config_of
+    from backprop_tui.train.model import quantisation
+
+    torch.manual_seed(0)
+    options: dict[str, Any] = {}
+    if asked.precision == "nf4":
+        options["quantization_config"] = quantisation("nf4", torch.bfloat16)
+    with tempfile.TemporaryDirectory() as folder:
+        config = config_of(json.loads(asked.config))
+        made = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        made.save_pretrained(folder)
+        del made
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **options)
+    model.config.use_cache = False
+    return model
+
+
+def measured(*, quick: bool = False) -> Iterator[tuple[str, float]]:
+    """A line of the table and its error, run by run."""
+    from backprop_tui.train.memory.estimate import answer
+
+    for model, longest, asked in grid(quick=quick):
+        found, real = answer(asked), real_peak(asked)
+        if found.parts is None:
+            raise SystemExit(f"{model} {asked.method}: {found.why}")
+        error = found.tensors / real - 1
+        cells = (
+            model,
+            asked.method,
+            asked.precision,
+            CHECKPOINTING[asked.checkpoint_every],
+            str(longest),
+            f"{found.tensors / 2**20:.2f} MiB",
+            f"{real / 2**20:.2f} MiB",
+            f"{error:+.2%}".replace("%", " %"),
+        )
+        yield f"| {' | '.join(cells)} |", error
+
+
+def main() -> None:
+    """Print the table; the last line says the largest error."""
+    parser = argparse.ArgumentParser(description="Predicted against real peak memory, on a CPU.")
+    parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
+    parser.add_argument("--quick", action="store_true", help="one run a method")
+    options = parser.parse_args()
+    lines = [HEADER, "|---|---|---|---|---|---|---|---|"]
+    print(*lines, sep="\n")
+    errors: list[float] = []
+    for line, error in measured(quick=options.quick):
+        print(line, flush=True)
+        lines.append(line)
+        errors.append(abs(error))
+    worst = f"{len(errors)} runs, largest error {max(errors):.2%}".replace("%", " %")
+    print(worst)
+    if options.write:
+        today = date.today().isoformat()
+        text = "\n".join((f"Measured {today} on a CPU: {worst}.", "", *lines, ""))
+        (RESULTS / f"memory-{today}-cpu.md").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
