@@ -55,7 +55,7 @@ def commands(rounds: int, folder: Path) -> None:
     )
     wanted = {
         "--help": ([*COMMAND, "--help"], 0.25),
-        "check": ([*COMMAND, "check", str(run_file)], 0.5),
+        "check": ([*COMMAND, "check", str(run_file), "--rough"], 0.5),
         "gpu": ([*COMMAND, "gpu"], 0.5),
         "import torch": ([sys.executable, "-c", "import torch"], None),
     }

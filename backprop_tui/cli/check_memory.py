@@ -127,6 +127,8 @@ def _free_disk(output: Path) -> int | None:
 def show(memory: dict[str, Any], *, with_table: bool = False, timed: bool = False) -> None:
     """The same as text, in 80 columns. timed: how long it takes is said elsewhere."""
     rows = [("memory", memory["words"] or "not known")]
+    if memory["at"]:
+        rows.append(("at the peak", memory["at"]))
     if memory["change"]:
         changes = " ".join(map(as_set, memory["change"]["changes"].items()))
         roughly = "roughly: " if memory["change"]["rough"] and not memory["rough"] else ""

@@ -213,6 +213,7 @@ def test_the_text_has_the_verdict_the_bar_and_the_way_out(
     assert lines[0].startswith("memory           does not fit: weights take 15.0 GB")
     assert "it would fit without ollama (12.0 GB)" in " ".join(text.split())
     assert "nf4 weights: --set model.precision=nf4" in text
+    assert "at the peak      backward" in text
     assert "not even one row fits" in text
     assert "time             not known yet; check --probe measures it" in text
     assert all(len(line) <= 80 for line in lines)
