@@ -19,8 +19,8 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.ending import Question, exit_code
 from backprop_tui.tui.last_words import STILL_STOPPING, last_words
+from backprop_tui.tui.memory_asker import MemoryAsker
 from backprop_tui.tui.messages import RunEvent
-from backprop_tui.tui.planner import Planner
 from backprop_tui.tui.signs import is_plain
 from backprop_tui.tui.terminal import captured_output
 from backprop_tui.tui.warm import warm_imports
@@ -39,7 +39,7 @@ STYLES: list[str | PurePath] = [
 BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # columns from which a class is set
 
 
-class BackpropApp(Planner):
+class BackpropApp(MemoryAsker):
     """The wizard and the monitor. run: a plan to begin with. save_to: where ctrl+s proposes."""
 
     TITLE = "backprop-tui"
@@ -108,6 +108,7 @@ class BackpropApp(Planner):
         """Watch the plan train. The caller has seen to it that no problem is left."""
         from backprop_tui.tui.monitor import MonitorScreen
 
+        self.stop_asking()  # what it holds is wanted for the training
         self.control = Control()
         self.ending = None
         screen = MonitorScreen(self.plan, self.control)
@@ -155,7 +156,8 @@ class BackpropApp(Planner):
         return next((s for s in reversed(self.screen_stack) if isinstance(s, MonitorScreen)), None)
 
     def on_unmount(self) -> None:
-        """Quitting waits for the training thread: let it end within a step."""
+        """Quitting waits for threads: let the training end within a step, an answer at once."""
+        self.stop_asking()
         if self.control is not None:
             self.control.stop()
 
@@ -167,6 +169,8 @@ class BackpropApp(Planner):
         while not isinstance(self.screen, WizardScreen):
             self.pop_screen()
         self.control = None
+        self.ask_again()
+        self.look_at_card()  # what the run took was learnt
         self.refresh_view()  # the run folder exists now
 
     # Leaving

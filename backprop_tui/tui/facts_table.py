@@ -31,7 +31,7 @@ class FactsTable(Static):
             self._redraw()
 
     def on_resize(self) -> None:
-        self._redraw()
+        self.call_after_refresh(self._redraw)  # a new height is not laid out within a layout
 
     def _redraw(self) -> None:
         width = self.size.width or 80

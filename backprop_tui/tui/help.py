@@ -14,7 +14,7 @@ from backprop_tui.tui.facts_table import Cell, FactsTable
 
 WIZARD_KEYS: tuple[Cell, ...] = (
     ("ctrl+n  ctrl+b", "next step, step before"),
-    ("escape, 1 to 6", "leave the field, then open a step by its number"),
+    ("escape, 1 to 7", "leave the field, then open a step by its number"),
     ("tab  shift+tab", "next and previous field; in a path, tab completes it"),
     ("up  down  enter", "move in a list or between fields, choose"),
     ("f2", "use the bundled model or data"),
@@ -49,7 +49,8 @@ STEPS: tuple[Cell, ...] = (
     ("3 Data", "the examples it learns from, and how many are held out to measure on"),
     ("4 Method", "sft imitates; kto learns from good and bad marks; the others from pairs"),
     ("5 Tuning", "rate, batch, adapter and where to write; every default is sound"),
-    ("6 Review", "what will happen, and the run file"),
+    ("6 Memory", "whether it fits the card, what would make it fit, and what else would"),
+    ("7 Review", "what will happen, and the run file"),
 )
 FILES: tuple[Cell, ...] = (
     ("run file", "the whole plan, saved with ctrl+s; backprop-tui run FILE repeats it"),

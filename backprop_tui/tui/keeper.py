@@ -6,7 +6,7 @@ a message.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,9 +16,10 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
+from backprop_tui.core.calibration import Calibration
 from backprop_tui.core.effective import TrainRows
 from backprop_tui.core.errors import Problem
-from backprop_tui.core.facts import Facts
+from backprop_tui.core.facts import Facts, ModelFacts
 from backprop_tui.core.runfile import LoraSection, RunFile
 from backprop_tui.tui import probing
 from backprop_tui.tui.messages import CacheRead, DataCounted, DataRead, MachineRead, ModelRead
@@ -49,7 +50,9 @@ class FactsKeeper(App[int]):
     def __init__(self) -> None:
         super().__init__()
         self.cached: tuple[CachedModel, ...] | None = None  # None: not yet read
+        self.cached_facts: Mapping[str, ModelFacts] = {}  # of those that can be read, by name
         self.free_ram: int | None = None
+        self.calibrations: Mapping[int, Calibration] = {}  # by index of the card
         self.reading: frozenset[str] = frozenset()  # what is being read
         self.troubles: dict[str, Problem] = {}  # by key: texts refused, and failed readings
         self._data: DataRead | None = None  # the newest answer, with the rows
@@ -59,6 +62,7 @@ class FactsKeeper(App[int]):
         self.unasked: frozenset[str] = frozenset()  # names of the hub that are still being typed
         self._given_names: tuple[str, ...] = ()  # begun with: meant as they are
         self._pauses: dict[str, Timer] = {}  # waiting for the user to stop typing
+        self._reads_machine = False  # its cards were not given
 
     def refresh_view(self) -> None:
         """Something the view is computed from has changed."""
@@ -67,8 +71,8 @@ class FactsKeeper(App[int]):
     def start_reading(self, given: Facts | None) -> None:
         """Read what the plan names. Facts that were given are taken as they are."""
         self._given_names = (self.plan.model.id, self.plan.data.path)
-        if given is None or given.gpu is None:
-            self._run("machine", probing.read_machine)
+        self._reads_machine = given is None or given.gpu is None
+        self.look_at_card()
         self._run("cache", probing.read_cache)
         if self.facts.model is None:
             self._ask_model()
@@ -84,6 +88,11 @@ class FactsKeeper(App[int]):
         self._ask_model()
         self._ask_data()
         self.refresh_view()
+
+    def look_at_card(self) -> None:
+        """What is free on the cards now; others may have taken some."""
+        if self._reads_machine:
+            self._run("machine", probing.read_machine)
 
     def exact_rows(self) -> TrainRows | None:
         """Counts after the held-out split, while they still belong to the plan."""
@@ -206,13 +215,13 @@ class FactsKeeper(App[int]):
 
     def on_machine_read(self, message: MachineRead) -> None:
         """The cards are known."""
-        self.free_ram = message.free_ram
+        self.free_ram, self.calibrations = message.free_ram, message.calibrations
         self.facts = replace(self.facts, gpu=message.gpu)
         self._done("machine")
 
     def on_cache_read(self, message: CacheRead) -> None:
         """The models on this machine are known."""
-        self.cached = message.models
+        self.cached, self.cached_facts = message.models, message.facts
         self._done("cache")
 
     def on_model_read(self, message: ModelRead) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.message import Message
 
+from backprop_tui.core.calibration import Calibration
 from backprop_tui.core.effective import TrainRows
 from backprop_tui.core.errors import Problem
 from backprop_tui.core.events import Event
 from backprop_tui.core.facts import DataFacts, GpuFacts, ModelFacts
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
 
 if TYPE_CHECKING:
     from backprop_tui.probe.data import Loaded
@@ -34,6 +37,8 @@ class MachineRead(Message):
     """Every card, or why there is none."""
     free_ram: int
     """Bytes of main memory a program may still have."""
+    calibrations: Mapping[int, Calibration]
+    """What was learnt of each card, by its index."""
 
 
 @dataclass
@@ -42,6 +47,8 @@ class CacheRead(Message):
 
     models: tuple[CachedModel, ...]
     """By name."""
+    facts: Mapping[str, ModelFacts]
+    """Of those that can be read, by name."""
 
 
 @dataclass
@@ -72,6 +79,16 @@ class DataRead(Message):
     """Why there is no answer, and what to do."""
     more: bool = False
     """Whether a fuller answer follows: exact counts, or the quality report."""
+
+
+@dataclass
+class MemoryAnswered(Message):
+    """What a plan takes, exactly."""
+
+    asked: MemoryQuestion
+    """What was asked; perhaps of a plan that has changed since."""
+    answer: MemoryAnswer
+    """Bytes by part, or why they cannot be told."""
 
 
 @dataclass

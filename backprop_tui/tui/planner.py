@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -95,9 +96,10 @@ class Planner(FactsKeeper):
         return {f"data.{key}": kept.get(key) for key in OF_ONE_FILE}
 
     def _look(self) -> View:
+        learnt = self.calibrations.get(self.plan.machine.card, self.facts.memory.calibration)
         return look(
             self.plan,
-            self.facts,
+            replace(self.facts, memory=replace(self.facts.memory, calibration=learnt)),
             rows=self.exact_rows(),
             troubles=(*self.troubles.values(), *output_problems(self.plan)),
             reading=self.reading,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,16 +84,25 @@ def read_machine() -> MachineRead:
     """The cards and the free memory. Never fails: what cannot be read is said in the facts."""
     import psutil
 
+    from backprop_tui.probe.calibration import calibration_of
     from backprop_tui.probe.gpu import probe_gpu
 
-    return MachineRead(probe_gpu(), psutil.virtual_memory().available)
+    gpu = probe_gpu()
+    learnt = {card.index: calibration_of(card, gpu.driver) for card in gpu.cards}
+    return MachineRead(gpu, psutil.virtual_memory().available, learnt)
 
 
 def read_cache() -> CacheRead:
-    """The models in the local Hugging Face cache."""
+    """The models in the local Hugging Face cache, and what their configs say."""
+    from backprop_tui.probe.model import probe_model
     from backprop_tui.probe.model_cache import cached_models
 
-    return CacheRead(cached_models())
+    found = cached_models()
+    facts = {}
+    for model in found:
+        with suppress(BackpropError):  # the user is told why once the model is chosen
+            facts[model.name] = probe_model(model.path)
+    return CacheRead(found, facts)
 
 
 def read_model(question: ModelQuestion) -> ModelRead:

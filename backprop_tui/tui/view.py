@@ -9,14 +9,15 @@ from typing import Any
 from backprop_tui.core.effective import Effective, TrainRows, effective, estimated_rows
 from backprop_tui.core.errors import Problem
 from backprop_tui.core.facts import Facts
-from backprop_tui.core.memory import Estimate, estimate
+from backprop_tui.core.memory import Estimate, estimate, not_modelled
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import Recommendation, recommend
-from backprop_tui.core.rules import Advice, judge
+from backprop_tui.core.rules import Advice, Fix, judge
 from backprop_tui.core.runfile import RunFile
 
-STEPS = ("machine", "model", "data", "method", "tuning", "review")
+STEPS = ("machine", "model", "data", "method", "tuning", "memory", "review")
 TUNING_SECTIONS = ("training", "lora", "output")
+DOES_NOT_FIT = "memory-does-not-fit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class View:
     advice: what the rules say, and what is wrong with the texts as typed; problems first.
     reading: what is being read right now ("machine", "model", "data").
     method_chosen: whether the user took the method by hand; else the recommendation rules.
+    not_modelled: why memory cannot be estimated, in words. free_ram: bytes a CPU run may use.
     """
 
     plan: RunFile
@@ -33,6 +35,8 @@ class View:
     rows: TrainRows
     effective: Effective
     memory: Estimate | None
+    not_modelled: str
+    free_ram: int | None
     advice: tuple[Advice, ...]
     recommendation: Recommendation
     reading: frozenset[str] = frozenset()
@@ -48,11 +52,17 @@ class View:
         """The advice that stands under a field."""
         return tuple(item for item in self.advice if item.field == key)
 
+    @property
+    def change(self) -> Fix | None:
+        """What would make a plan fit that does not."""
+        found = (item.fix for item in self.advice if item.code == DOES_NOT_FIT)
+        return next(found, None)
+
     def on_step(self, step: str) -> tuple[Advice, ...]:
         """The advice that stands on a step; review shows all of it."""
         if step == "review":
             return self.advice
-        return tuple(item for item in self.advice if step_of(item.field) == step)
+        return tuple(item for item in self.advice if step in places(item))
 
     def is_todo(self, item: Advice) -> bool:
         """Whether a problem only means that something was not filled in yet."""
@@ -83,6 +93,8 @@ def look(
         rows=counts,
         effective=decided,
         memory=memory,
+        not_modelled=not_modelled(plan, facts, decided),
+        free_ram=free_ram,
         advice=advice,
         recommendation=recommend(facts, memory.headroom if memory else None),
         reading=reading,
@@ -100,6 +112,12 @@ def sentences(*parts: str) -> str:
     """Parts joined as sentences."""
     ended = [part if part[-1] in ".?!" else f"{part}." for part in parts if part]
     return " ".join(part[:1].upper() + part[1:] if i else part for i, part in enumerate(ended))
+
+
+def places(item: Advice) -> tuple[str, ...]:
+    """The steps an advice stands on, the one to open first."""
+    own = step_of(item.field)
+    return ("memory", own) if item.code == DOES_NOT_FIT else (own,)
 
 
 def step_of(key: str) -> str:

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from backprop_tui.core.errors import BackpropError
+from backprop_tui.core.rules import Advice
 from backprop_tui.core.runfile_io import write
 from backprop_tui.tui import words
 from backprop_tui.tui.panels.advice import AdviceBar
@@ -22,12 +23,13 @@ from backprop_tui.tui.rail import Rail
 from backprop_tui.tui.steps.base import Step
 from backprop_tui.tui.steps.data import DataStep
 from backprop_tui.tui.steps.machine import MachineStep
+from backprop_tui.tui.steps.memory import MemoryStep
 from backprop_tui.tui.steps.method import MethodStep
 from backprop_tui.tui.steps.model import ModelStep
 from backprop_tui.tui.steps.review import ReviewStep
 from backprop_tui.tui.steps.tuning import TuningStep
 from backprop_tui.tui.too_small import TooSmall, watch_size
-from backprop_tui.tui.view import STEPS, View, step_of
+from backprop_tui.tui.view import STEPS, View, places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,14 +42,16 @@ STEP_CLASSES: tuple[type[Step], ...] = (
     DataStep,
     MethodStep,
     TuningStep,
+    MemoryStep,
     ReviewStep,
 )
+DIGITS = range(1, len(STEPS) + 1)
 BUILD_AHEAD = 0.2  # seconds after a step has opened
 POCKET = {"model": "model.id", "data": "data.path"}
 
 
 class WizardScreen(Screen[None]):
-    """Six steps over one plan. A step is built shortly before it can be opened, and kept."""
+    """Seven steps over one plan. A step is built shortly before it can be opened, and kept."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "next", "Next", id="wizard.next", tooltip="To the next step"),
@@ -62,11 +66,11 @@ class WizardScreen(Screen[None]):
         Binding("ctrl+s", "save", "Save", id="wizard.save", tooltip="Save the run file"),
         Binding("f9,ctrl+r", "start", "Start", id="wizard.start", tooltip="Start the training"),
         Binding("escape", "leave_field", "Leave the field", show=False),
-        *(Binding(str(n), f"go({n - 1})", f"Step {n}", show=False) for n in range(1, 7)),
+        *(Binding(str(n), f"go({n - 1})", f"Step {n}", show=False) for n in DIGITS),
         # What a terminal makes of escape and a digit typed in one breath; never a text.
         *(
             Binding(f"alt+{n}", f"go({n - 1})", f"Step {n}", show=False, priority=True)
-            for n in range(1, 7)
+            for n in DIGITS
         ),
     ]
 
@@ -113,11 +117,17 @@ class WizardScreen(Screen[None]):
         title = Content.assemble(name, "   ", words.title(view))
         put(self.query_one("#title", Static), title, layout=False)
         self.query_one(Rail).show(view, self.step, self._visited)
-        self.query_one(MemoryBar).show(view)
+        self._show_memory(view)
         self.query_one(AdviceBar).show(view, self.step)
         if self.current.is_mounted:
             self.current.show(view)
         self._refresh_keys()
+
+    def _show_memory(self, view: View) -> None:
+        """The bar; the memory step has one of its own."""
+        bar = self.query_one(MemoryBar)
+        bar.display = self.step != "memory"
+        bar.show(view)
 
     @property
     def current(self) -> Step:
@@ -152,6 +162,7 @@ class WizardScreen(Screen[None]):
             await self._build(step)
 
     def _opened(self) -> None:
+        self.planner.look_at_memory(closely=self.step == "memory")
         self.show(self.planner.view)
         self.current.focus_first()
         self.set_timer(BUILD_AHEAD, self._build_next)
@@ -170,11 +181,12 @@ class WizardScreen(Screen[None]):
         await self.open(message.step)
 
     async def on_review_step_go_to(self, message: ReviewStep.GoTo) -> None:
-        await self.go_to_field(message.item.field)
+        await self.go_to(message.item)
 
-    async def go_to_field(self, key: str) -> None:
-        """Open the step of a key and focus its field."""
-        await self.open(step_of(key))
+    async def go_to(self, item: Advice) -> None:
+        """Open the step of an advice and focus its field."""
+        await self.open(places(item)[0])
+        key = item.field
         for widget in self.current.query(f"#field-{key.replace('.', '-')} Input, #methods"):
             if widget.display:
                 widget.focus()
@@ -284,13 +296,13 @@ class WizardScreen(Screen[None]):
             return
         self._start_waits = False
         if missing:
-            first = min(missing, key=lambda item: STEPS.index(step_of(item.field)))
-            what = "a model" if step_of(first.field) == "model" else "the data"
+            first = min(missing, key=lambda item: STEPS.index(places(item)[0]))
+            what = "a model" if places(first)[0] == "model" else "the data"
             self.notify(f"Choose {what} first.", severity="warning", title="Cannot start yet")
-            await self.go_to_field(first.field)
+            await self.go_to(first)
         elif view.problems:
             first = view.problems[0]
             self.notify(first.message, severity="error", title="Cannot start yet")
-            await self.go_to_field(first.field)
+            await self.go_to(first)
         else:
             self.planner.start_training()

@@ -13,6 +13,7 @@ from backprop_tui.core.events import (
     Finished,
     GpuSampled,
     Preparing,
+    Probed,
     Saved,
     Started,
     Step,
@@ -142,12 +143,20 @@ def evaluated(method: str, step: int, steps: int, *, inflating: bool = False) ->
     )
 
 
+def probed() -> Probed:
+    """What the heaviest batch took before step 1."""
+    return Probed(
+        t=FIRST_STEP, estimate=int(10.4 * GB), peak=int(10.1 * GB), free=int(14.9 * GB), seconds=0.3
+    )
+
+
 def gpu(step: int) -> GpuSampled:
     """A reading of a 16 GB card."""
     return GpuSampled(
         t=FIRST_STEP + PACE * step + 0.05,
         memory_used=int(11.2 * GB),
         memory_total=int(16.0 * GB),
+        others=int(1.1 * GB),
         utilisation=97 - step % 3,
         temperature=64 + step % 2,
         power=145.0 + step % 5,
@@ -173,6 +182,8 @@ def training(
     yield started(
         method, steps=steps, device="cuda:0 NVIDIA GeForce RTX 4060 Ti" if cuda else "cpu"
     )
+    if cuda:
+        yield probed()
     yield evaluated(method, 0, steps, inflating=inflating)
     for step in range(1, upto + 1):
         yield step_event(method, step, steps, rng, cuda=cuda)

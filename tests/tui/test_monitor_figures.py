@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
-from backprop_tui.core.events import Evaluated, Step
+from backprop_tui.core.events import Evaluated, GpuSampled, Probed, Step
 from backprop_tui.core.methods import MethodName
+from backprop_tui.tui.panels.memory_live import card_bar
 from tests.tui import histories
+from tests.tui.histories import GB
 from tests.tui.test_monitor import BOTH, WIDE, reads, shows, text_of, until, watching
 
 
@@ -47,7 +49,16 @@ async def test_a_card_shows_its_memory_and_its_load(size: tuple[int, int]) -> No
         shows(app, "11.2 GB of 16.0 GB", "10.1 GB", "64 °C", "145 W")
         assert "no card" not in text_of(app)
         if size == WIDE:
-            shows(app, "tensors", "reserved", "9.8 GB", "whole card", "70 %", "Graphics card")
+            shows(
+                app,
+                "allocated 8.6 GB",
+                "reserved 9.8 GB",
+                "expected 10.4 GB",
+                "others 1.1 GB",
+                "whole card",
+                "70 %",
+                "Graphics card",
+            )
 
 
 @BOTH
@@ -128,7 +139,7 @@ async def test_the_share_of_the_peak_stands_with_the_card_where_it_is_known() ->
         shows(app, "of its peak    41 %")
     async with watching(unknown, cuda=True) as (app, _):
         shows(app, "power")
-        assert "peak" not in text_of(app).replace("peak           10.1 GB", "")
+        assert "peak" not in text_of(app).replace("peak 10.1 GB", "")
 
 
 async def test_nothing_held_out_leaves_no_empty_legend() -> None:
@@ -138,3 +149,39 @@ async def test_nothing_held_out_leaves_no_empty_legend() -> None:
         shows(app, "none held out")
         reads(app, "Nothing is held out.")
         assert "● held-out" not in text_of(app)
+
+
+def tight(event: GpuSampled, left: int) -> GpuSampled:
+    """The same card with so many bytes left."""
+    assert event.memory_total is not None
+    return dataclasses.replace(event, memory_used=event.memory_total - left)
+
+
+@BOTH
+async def test_a_card_that_is_nearly_full_is_warned_about(size: tuple[int, int]) -> None:
+    card = histories.gpu(20)
+    events = list(histories.training(upto=20, cuda=True))
+    async with watching([*events, tight(card, GB)], size=size, cuda=True) as (app, pilot):
+        assert "tight" not in text_of(app)  # 6 % are left
+        app.post([tight(card, GB // 2)])
+        await until(pilot, lambda: "tight: 512 MB left" in text_of(app), "the warning")
+
+
+def test_the_bar_of_the_card_tells_others_from_the_run_and_marks_the_estimate() -> None:
+    card = GpuSampled(t=0, memory_used=10 * GB, memory_total=16 * GB, others=4 * GB)
+    line = "".join(run.text for run in card_bar(card, 8 * GB, 32 + len(" 62 %")))
+    assert line == "╍" * 8 + "━" * 12 + "─" * 4 + "┃" + "─" * 7 + " 62 %"
+    beyond = "".join(run.text for run in card_bar(card, 20 * GB, 32 + len(" 62 %")))
+    assert beyond.endswith("─┃ 62 %")  # an estimate above the card stands at its end
+
+
+async def test_without_a_trial_and_without_others_neither_is_shown() -> None:
+    events = [
+        dataclasses.replace(event, others=None) if isinstance(event, GpuSampled) else event
+        for event in histories.training(upto=20, cuda=True)
+        if not isinstance(event, Probed)
+    ]
+    async with watching(events, cuda=True) as (app, _):
+        shows(app, "whole card     11.2 GB of 16.0 GB")
+        assert "expected" not in text_of(app)
+        assert "others" not in text_of(app)

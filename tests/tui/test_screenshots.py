@@ -32,7 +32,7 @@ PAIRS = DEMO.with_name("pairs.jsonl")
 EVENTS = ROOT / "tests" / "data" / "demo_events.jsonl"
 OUTPUT = "/home/you/runs/demo"  # shown, never written to
 FREE_RAM = 22 * GB
-STEPS = ("machine", "model", "data", "method", "tuning", "review")
+STEPS = ("machine", "model", "data", "method", "tuning", "memory", "review")
 MOMENTS = {"monitor-1-start": 5, "monitor-2-middle": 47, "monitor-3-end": None}  # last step seen
 
 

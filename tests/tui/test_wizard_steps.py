@@ -188,7 +188,7 @@ async def test_a_plan_that_does_not_fit_says_so_in_words() -> None:
     facts = Facts(gpu=GpuFacts(cards=(card(),)), model=model)
     plan = change(new_plan(), {"model.id": "big"})
     async with wizard(run=plan, facts=facts) as it:
-        await it.shows("16.0 GB free on the card", "does not fit")
+        await it.shows("roughly: does not fit: weights take 35.5 GB; nothing this tool can change")
         assert it.app.view.memory is not None
         assert it.app.view.memory.needed > 16 * GB
 
@@ -210,7 +210,7 @@ async def test_resizing_live_folds_and_unfolds_the_rail() -> None:
 async def test_help_opens_and_escape_closes_it() -> None:
     async with wizard() as it:
         await it.press("f1")
-        await it.shows("the bundled model or data", "6 Review", "run.toml")
+        await it.shows("the bundled model or data", "6 Memory", "7 Review", "run.toml")
         await it.press("escape")
         assert it.screen.step == "machine"
 
@@ -264,7 +264,7 @@ async def test_walking_through_the_steps_changes_nothing() -> None:
     """A control that shows its first option for a moment must not write it into the plan."""
     run, _ = runfile_io.read(DEMO, env={})
     async with wizard(WIDE, run=run) as shown:
-        for step in ("model", "data", "method", "tuning", "review"):
+        for step in ("model", "data", "method", "tuning", "memory", "review"):
             await shown.go(step)
             await shown.settled()
             assert shown.app.plan == run, step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,10 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from backprop_tui.core.facts import Facts, Gpu, GpuFacts, GpuProcess
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.probe import memory as memory_module
+from backprop_tui.probe.memory import MemoryOracle
 from backprop_tui.tui import app as app_module
 from backprop_tui.tui.app import BackpropApp
 from backprop_tui.tui.panels.advice import Notes
@@ -26,14 +30,16 @@ WIDE, NARROW = (120, 36), (80, 24)
 NO_CARD = GpuFacts(problem="No NVIDIA driver is installed on this machine.")
 
 
-def card(index: int = 0, name: str = "NVIDIA GeForce RTX 4060 Ti", used: int = 0) -> Gpu:
-    """A 16 GB card, `used` GB of it held by python3."""
+def card(
+    index: int = 0, name: str = "NVIDIA GeForce RTX 4060 Ti", used: int = 0, total: int = 16
+) -> Gpu:
+    """A card of `total` GB, `used` GB of it held by python3."""
     return Gpu(
         index=index,
         name=name,
-        memory_total=16 * GB,
+        memory_total=total * GB,
         memory_used=used * GB,
-        memory_free=(16 - used) * GB,
+        memory_free=(total - used) * GB,
         compute_capability=(8, 9),
         bf16=True,
         temperature=41,
@@ -42,6 +48,30 @@ def card(index: int = 0, name: str = "NVIDIA GeForce RTX 4060 Ti", used: int = 0
         utilisation=0,
         processes=(GpuProcess(pid=1234, name="python3", memory=used * GB),) if used else (),
     )
+
+
+class StillOracle:
+    """In place of the child process that computes exact figures: it does not answer, and ends when
+    it is closed. answer: of a test that wants one, at once. asked: so far, in order."""
+
+    answer: Callable[[MemoryQuestion], MemoryAnswer] | None = None
+
+    def __init__(self) -> None:
+        self.asked: list[MemoryQuestion] = []
+        self.closed = threading.Event()
+
+    def known(self, asked: MemoryQuestion) -> MemoryAnswer | None:
+        return None
+
+    def ask(self, asked: MemoryQuestion) -> MemoryAnswer:
+        self.asked.append(asked)
+        if self.answer is not None:
+            return self.answer(asked)
+        self.closed.wait()
+        return MemoryAnswer(why="it was closed")
+
+    def close(self) -> None:
+        self.closed.set()
 
 
 @dataclass
@@ -128,10 +158,12 @@ async def wizard(
     run: RunFile | None = None,
     facts: Facts | None = None,
     save_to: Path | None = None,
+    oracle: type[MemoryOracle] | type[StillOracle] = StillOracle,
 ) -> AsyncIterator[Wizard]:
     """The app as a user starts it, but for the slow libraries, which stay unloaded."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app_module, "warm_imports", lambda **_: None)
+        patch.setattr(memory_module, "MemoryOracle", oracle)
         app = BackpropApp(run, facts, save_to)
         async with app.run_test(size=size, notifications=True) as pilot:
             found = Wizard(app, pilot)

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from backprop_tui.core.rules import Advice, Level
 from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
-from backprop_tui.tui.view import View, step_of, summary
+from backprop_tui.tui.view import View, places, summary
 
 COLOURS: dict[Level, str] = {
     "problem": "$text-error",
@@ -122,7 +122,7 @@ def bar(view: View, step: str, room: int) -> Content:
     if counts["warning"]:
         parts.append(_counted(counts["warning"], "warning"))
     if todo:
-        names = " and ".join(step_of(item.field) for item in todo)
+        names = " and ".join(places(item)[0] for item in todo)
         parts.append(
             Content.from_markup(
                 "[$text-primary]$sign[/] to do: $names", sign=SIGNS.todo, names=names
@@ -138,8 +138,7 @@ def bar(view: View, step: str, room: int) -> Content:
     item = most_important(view, todo)
     if item is None:
         return line
-    place = step_of(item.field)
-    where = "" if place == step else f" ({SIGNS.arrow} {place})"
+    where = "" if step in places(item) else f" ({SIGNS.arrow} {places(item)[0]})"
     text = headline(item.message, room - line.cell_length - len(where) - 6)
     return Content.assemble(line, "   ", Content.styled(text + where, "$muted"))
 

@@ -1,16 +1,20 @@
-"""Memory while training: what tensors hold, the peak, the card; on a CPU the process."""
+"""Memory while training: what tensors hold, the peak, the card with what others hold of it and
+where the estimate lies; on a CPU the process."""
 
 from __future__ import annotations
 
-from backprop_tui.core.chart import Run, Series, draw
-from backprop_tui.core.events import Event, GpuSampled, Started, Step
-from backprop_tui.core.text import size
+from backprop_tui.core.chart import GUIDE, Run, Series, draw
+from backprop_tui.core.events import Event, GpuSampled, Probed, Started, Step
+from backprop_tui.core.text import NA, size
 from backprop_tui.core.trace import Trace
-from backprop_tui.tui.panels.panel import LABEL, VALUE, WARN, Line, Panel, bar, words
+from backprop_tui.tui.panels.panel import LABEL, VALUE, WARN, Line, Panel, words
 from backprop_tui.tui.signs import is_plain
 
-TIGHT = 0.95  # share of the card in use from which it is called tight
+TIGHT = 0.05  # share of the card left free under which it is called tight
 GB = 2**30
+# Others, this run, free; the second of each on a plain terminal.
+SIGNS_OF_BAR = (("╍", "━", "─"), ("=", "#", "."))
+MARK = ("┃", "|")  # where the estimate lies in the bar
 
 
 class MemoryPanel(Panel):
@@ -23,6 +27,7 @@ class MemoryPanel(Panel):
         self.on_cpu = on_cpu
         self.step: Step | None = None
         self.gpu: GpuSampled | None = None
+        self.probed: Probed | None = None
         self.trace = Trace()
 
     def take(self, event: Event) -> None:
@@ -35,6 +40,8 @@ class MemoryPanel(Panel):
                 self.trace.add(event.step, event.memory / GB)
             case GpuSampled():
                 self.gpu = event
+            case Probed():
+                self.probed = event
             case _:
                 return
         self.changed = True
@@ -65,10 +72,12 @@ class MemoryPanel(Panel):
                     Run(size(gpu.memory_used), VALUE),
                     Run(f" of {size(gpu.memory_total)}", LABEL),
                 ]
+                if tight := headroom(gpu):
+                    line.append(Run(f", {tight}", WARN))
             readings = [f"{gpu.utilisation} %"] if gpu.utilisation is not None else []
             readings += [f"{gpu.temperature} °C"] if gpu.temperature is not None else []
             readings += [f"{gpu.power:.0f} W"] if gpu.power is not None else []
-            if readings:
+            if readings and not headroom(gpu):
                 line += [Run(words(" · GPU "), LABEL), Run(words("  ".join(readings)), VALUE)]
         return line
 
@@ -95,20 +104,69 @@ class MemoryPanel(Panel):
 
     def _card(self, width: int, height: int) -> list[Line]:
         step, gpu = self.step, self.gpu
-        lines = [
-            _row("tensors", size(step.memory) if step else "–"),
-            _row("reserved", size(step.memory_reserved) if step else "–"),
-            _row("peak", size(step.memory_peak) if step else "–"),
-        ]
+        estimate = self.probed.estimate if self.probed else None
+        tensors = _pair(
+            ("allocated", size(step.memory) if step else "–"),
+            ("reserved", size(step.memory_reserved) if step else "–"),
+        )
+        highest = _pair(("peak", size(step.memory_peak) if step else "–"))
+        if estimate is not None:
+            line = MARK[is_plain()]
+            highest += [Run(f"  {line} ", GUIDE), Run("expected ", LABEL)]
+            highest.append(Run(size(estimate), VALUE))
+        lines = [tensors, highest]
         if gpu is None or not gpu.memory_total or gpu.memory_used is None:
-            return [*lines, _row("whole card", "–")]
-        share = gpu.memory_used / gpu.memory_total
+            return [*lines, _row("whole card", "–")][:height]
+        if gpu.others is not None:
+            theirs, full, _ = SIGNS_OF_BAR[is_plain()]
+            own = size(gpu.memory_used - gpu.others) if gpu.memory_used >= gpu.others else NA
+            lines.append(
+                [
+                    *(Run(f"{theirs * 2} ", 1), Run("others ", LABEL)),
+                    Run(size(gpu.others), VALUE),
+                    *(Run(f"  {full * 2} ", 0), Run("run ", LABEL), Run(own, VALUE)),
+                ]
+            )
         lines.append(_row("whole card", size(gpu.memory_used), f" of {size(gpu.memory_total)}"))
-        note = f" {share:.0%}".replace("%", " %") + (" tight" if share >= TIGHT else "")
-        full, free = bar(share, width - len(note))
-        role = WARN if share >= TIGHT else 0
-        lines.append([Run(full, role), Run(free, LABEL), Run(note, WARN if role else VALUE)])
-        return lines[:height]
+        return [*lines, card_bar(gpu, estimate, width)][-height:]
+
+
+def _pair(*facts: tuple[str, str]) -> Line:
+    """Names and values side by side."""
+    line: Line = []
+    for label, value in facts:
+        line += [Run(f"{'  ' if line else ''}{label} ", LABEL), Run(value, VALUE)]
+    return line
+
+
+def headroom(gpu: GpuSampled) -> str:
+    """A warning once little of the card is left; "" before."""
+    if not gpu.memory_total or gpu.memory_used is None:
+        return ""
+    left = gpu.memory_total - gpu.memory_used
+    return f"tight: {size(left)} left" if left < TIGHT * gpu.memory_total else ""
+
+
+def card_bar(gpu: GpuSampled, estimate: int | None, width: int) -> Line:
+    """The card: what others hold, what this run holds, what is free; a line at the estimate."""
+    total, used = gpu.memory_total or 1, gpu.memory_used or 0
+    held = min(used, gpu.others or 0)
+    tight = headroom(gpu)
+    note = f" {tight or f'{used / total:.0%}'.replace('%', ' %')}"
+    room = width - len(note)
+    ends = [round(n / total * room) for n in (held, used)]
+    theirs, full, free = SIGNS_OF_BAR[is_plain()]
+    cells = [(theirs, 1)] * ends[0] + [(full, 0)] * (ends[1] - ends[0])
+    cells += [(free, LABEL)] * (room - len(cells))
+    if estimate is not None:
+        cells[min(room - 1, round((held + estimate) / total * room))] = (MARK[is_plain()], GUIDE)
+    runs: Line = []
+    for sign, role in cells:
+        if runs and runs[-1].role == role:
+            runs[-1] = Run(runs[-1].text + sign, role)
+        else:
+            runs.append(Run(sign, role))
+    return [*runs, Run(note, WARN if tight else VALUE)]
 
 
 def _row(label: str, value: str, rest: str = "") -> Line:

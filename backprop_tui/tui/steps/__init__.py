@@ -1,1 +1,1 @@
-"""The six steps of the wizard, one file each."""
+"""The seven steps of the wizard, one file each."""

@@ -14,6 +14,7 @@ from backprop_tui.tui.paths import Offer, is_model
 from backprop_tui.tui.picker import PathField
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
+from backprop_tui.tui.trainable import trainable
 from backprop_tui.tui.view import View
 
 POCKET = Offer("pocket", "bundled: a tiny model that trains on any machine in a minute")
@@ -43,9 +44,15 @@ class ModelStep(Step):
         yield TextField("model.revision", "revision", empty="newest")
 
     def known(self) -> tuple[Offer, ...]:
-        """The bundled model, and those in the local cache."""
-        cached = planner(self).cached or ()
-        return (POCKET, *(Offer(m.name, f"{size(m.bytes)}, on this machine") for m in cached))
+        """The bundled model, and those in the local cache, with whether they can be trained."""
+        keeper = planner(self)
+        found = [POCKET]
+        for model in keeper.cached or ():
+            note = f"{size(model.bytes)}, on this machine"
+            if (facts := keeper.cached_facts.get(model.name)) is not None:
+                note += trainable(keeper.view, facts)
+            found.append(Offer(model.name, note))
+        return tuple(found)
 
     def show_body(self, view: View) -> None:
         facts = view.facts.model

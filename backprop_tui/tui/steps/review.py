@@ -1,4 +1,4 @@
-"""Step 6: what will happen, what stands in the way, and the file that says it all."""
+"""Step 7: what will happen, what stands in the way, and the file that says it all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backprop_tui.tui.panels.advice import NO_BREAK, heading
 from backprop_tui.tui.put import put
 from backprop_tui.tui.signs import SIGNS
 from backprop_tui.tui.steps.base import Step
-from backprop_tui.tui.view import View, step_of
+from backprop_tui.tui.view import View, places
 
 
 class ReviewStep(Step):
@@ -123,7 +123,7 @@ def row(item: Advice, *, todo: bool) -> Content:
     fix = f"f6 {item.fix.label}".replace(" ", NO_BREAK) if item.fix else ""
     return Content.assemble(
         heading(item, todo=todo),
-        Content.styled(f"  {step_of(item.field)}  ", "$muted"),
+        Content.styled(f"  {places(item)[0]}  ", "$muted"),
         f"{item.message}  " if fix else item.message,
         Content.styled(fix, "$text-primary"),
     )
