@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,46 +14,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """A trainer that is ready for step 1, and its encoded rows."""
+class Builder:
+    """Builds the trainer of session.run. train, heldout: encoded rows."""
 
-    trainer: Any
+    session: Session
+    tokenizer: Any
     train: list[Any]
     heldout: list[Any]
+    callback: Any
 
-
-Build = Callable[[Survey], Built]
-
-
-def builder(
-    session: Session, tokenizer: Any, train: list[Any], heldout: list[Any], callback: Any
-) -> Build:
-    """What builds the trainer of session.run. The model is read anew each time, so that nothing
-    of a trainer before is left in it."""
-
-    def build(found: Survey) -> Built:
-        facts = found.facts.model
+    def load(self, found: Survey) -> Any:
+        """The model; read anew for every trainer, so that nothing of one before is left in it."""
+        session, facts = self.session, found.facts.model
         assert facts is not None
-        assert session.folder is not None
         session.stage(f"loading {facts.name}")
         model = load_model(
             session.run, found.plan, facts, trust_remote_code=session.trust_remote_code
         )
         check_targets(session.run, model)
+        return model
+
+    def build(self, found: Survey, model: Any) -> Any:
+        """The trainer, ready for step 1."""
+        session = self.session
+        assert session.folder is not None
         session.stage("building the trainer")
         trainer = build_trainer(
             TrainerInput(
                 run=session.run,
                 plan=found.plan,
                 model=model,
-                tokenizer=tokenizer,
-                train=train,
-                heldout=heldout,
+                tokenizer=self.tokenizer,
+                train=self.train,
+                heldout=self.heldout,
                 checkpoints=session.folder.checkpoints,
-                callback=callback,
+                callback=self.callback,
             )
         )
         session.ready(trainer)
-        return Built(trainer, train, heldout)
-
-    return build
+        return trainer

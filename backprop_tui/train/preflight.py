@@ -18,12 +18,12 @@ from backprop_tui.core.memory import Estimate, estimate
 from backprop_tui.core.memory_ask import question
 from backprop_tui.core.memory_question import MemoryQuestion
 from backprop_tui.core.runfile import ProvenanceSection
-from backprop_tui.core.text import size
+from backprop_tui.core.text import plural, size
 from backprop_tui.core.what_fits import smallest_change
 from backprop_tui.probe.calibration import learn
 from backprop_tui.probe.memory import MemoryOracle
 from backprop_tui.probe.survey import Survey
-from backprop_tui.train.building import Build
+from backprop_tui.train.building import Builder
 from backprop_tui.train.meter import CardMeter, Meter, Room, TensorMeter
 from backprop_tui.train.trial import Tried, tidy, tried
 
@@ -51,7 +51,7 @@ def meter_for(plan: Effective, found: Survey, *, asked: bool) -> Meter | None:
     return TensorMeter() if asked else None
 
 
-def fitted(session: Session, found: Survey, build: Build) -> Fitted:
+def fitted(session: Session, found: Survey, builder: Builder) -> Fitted:
     """The trainer of the plan, or of the first lowered one that fits; session.run follows.
 
     RunError: nothing fits.
@@ -63,16 +63,16 @@ def fitted(session: Session, found: Survey, build: Build) -> Fitted:
                 "before step 1, and the plan is not lowered.",
                 code="preflight-skipped",
             )
-        return Fitted(build(found).trainer, found)
+        return Fitted(builder.build(found, builder.load(found)), found)
     meter = meter_for(found.plan, found, asked=session.probing)
     if meter is None:
-        return Fitted(build(found).trainer, found)
-    return _Preflight(session, found, build, meter).fitted()
+        return Fitted(builder.build(found, builder.load(found)), found)
+    return _Preflight(session, found, builder, meter).fitted()
 
 
 class _Preflight:
-    def __init__(self, session: Session, found: Survey, build: Build, meter: Meter) -> None:
-        self.session, self.found, self.build, self.meter = session, found, build, meter
+    def __init__(self, session: Session, found: Survey, builder: Builder, meter: Meter) -> None:
+        self.session, self.found, self.builder, self.meter = session, found, builder, meter
         self.room = Room(None)
 
     def fitted(self) -> Fitted:
@@ -86,7 +86,11 @@ class _Preflight:
             tidy()  # the trainer that did not fit is gone
             less = lowered(before, self.found.plan)
             if less is None or attempt == MOST_LOWERED:
-                raise self._nothing_fits(why)
+                batch, longest = self.found.plan.batch_size, self.found.plan.max_length
+                raise self._nothing_fits(
+                    f"{why}, and no smaller plan that trains the same is left: a batch has "
+                    f"{plural(batch, 'row')} of up to {longest:,} tokens already"
+                )
             self._lower(less, why)
         raise AssertionError("the last attempt returns or raises")
 
@@ -94,16 +98,19 @@ class _Preflight:
         """The trainer, if its heaviest batch fits; else why not, in words."""
         import torch
 
-        session, meter = self.session, self.meter
+        session, meter, builder = self.session, self.meter, self.builder
         try:
-            built = self.build(self.found)
+            model = builder.load(self.found)
+        except torch.OutOfMemoryError as error:  # no batch is small enough for that
+            raise self._nothing_fits(f"The model alone does not fit{self._into()}") from error
+        try:
+            trainer = builder.build(self.found, model)
             session.stage("trying the heaviest batch")
             self.room = meter.room()
-            took = tried(built.trainer, built.train, built.heldout, meter)
+            took = tried(trainer, builder.train, builder.heldout, meter)
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold its tensors
-            free = f" into the {size(self.room.free)} that are free" if self.room.free else ""
-            return f"The heaviest batch does not fit{free}{self._others()}"
+            return f"The heaviest batch does not fit{self._into()}"
         said = self._expected()
         on_card = self.found.plan.device == "cuda"
         needed = None
@@ -123,7 +130,7 @@ class _Preflight:
         if self.room.free is not None and meter.peak > self.room.free:
             free = f"{size(self.room.free)} are free"
             return f"The heaviest batch takes {size(meter.peak)} and {free}{self._others()}"
-        return Fitted(built.trainer, self.found, took)
+        return Fitted(trainer, self.found, took)
 
     def _look(self) -> None:
         """Say when others took a part of the card since the plan was judged."""
@@ -138,6 +145,10 @@ class _Preflight:
                 f"{size(self.room.free)} are free{self._others()}.",
                 code="memory-held",
             )
+
+    def _into(self) -> str:
+        free = f" into the {size(self.room.free)} that are free" if self.room.free else ""
+        return f"{free}{self._others()}"
 
     def _others(self) -> str:
         return f" ({self.room.others})" if self.room.others else ""
@@ -160,13 +171,7 @@ class _Preflight:
         """What was measured, and the smallest change that is left."""
         change = smallest_change(self.session.run, self._facts(), self.found.counts)
         hint = change.label if change else "lower data.max_length, or take a smaller model"
-        rows, longest = self.found.plan.batch_size, self.found.plan.max_length
-        return RunError(
-            f"{why}, and no smaller plan that trains the same is left: a batch has "
-            f"{rows} of up to {longest:,} tokens already.",
-            hint=hint,
-            code="RUN_DOES_NOT_FIT",
-        )
+        return RunError(f"{why}.", hint=hint, code="RUN_DOES_NOT_FIT")
 
     def _facts(self) -> Any:
         """The facts with what is free now; less, where the estimate says that the plan fits."""

@@ -124,7 +124,7 @@ class Session:
         self.stage("loading the libraries")
         load_libraries(LIBRARIES)
         self.open.enter_context(log_to(self.folder.log))
-        from backprop_tui.train.building import builder
+        from backprop_tui.train.building import Builder
         from backprop_tui.train.encode import encode
         from backprop_tui.train.model import load_tokenizer, use_device
         from backprop_tui.train.preflight import fitted
@@ -145,8 +145,8 @@ class Session:
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         callback = self.callback(len(heldout_rows.rows), found)
-        build = builder(self, tokenizer, train_rows.rows, heldout_rows.rows, callback)
-        return fitted(self, found, build), callback
+        builder = Builder(self, tokenizer, train_rows.rows, heldout_rows.rows, callback)
+        return fitted(self, found, builder), callback
 
     def meet(self) -> None:
         """Wait for the other processes of the run, where there are any."""

@@ -75,6 +75,17 @@ def most_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return do
 
 
+def with_card(monkeypatch: pytest.MonkeyPatch, card: Gpu) -> None:
+    """Runs find this card on the machine."""
+    from backprop_tui.probe.survey import survey
+
+    def found(*arguments: Any, **named: Any) -> Any:
+        right = survey(*arguments, **named)
+        return replace(right, facts=replace(right.facts, gpu=GpuFacts(cards=(card,))))
+
+    monkeypatch.setattr("backprop_tui.train.session.survey", found)
+
+
 def said(done: DoneRun, kind: type[Event] = Warned, code: str = "") -> list[Any]:
     found = [event for event in done.events if isinstance(event, kind)]
     return [event for event in found if not code or getattr(event, "code", "") == code]
@@ -215,11 +226,94 @@ def test_where_nothing_fits_the_run_ends_before_step_1_with_what_would(
     assert (done.ending.code, done.ending.exit_code) == ("RUN_DOES_NOT_FIT", 3)
     assert done.ending.message == (
         "The heaviest batch does not fit into the 8.0 GB that are free, and no smaller plan that "
-        "trains the same is left: a batch has 1 of up to 128 tokens already."
+        "trains the same is left: a batch has 1 row of up to 128 tokens already."
     )
     assert done.ending.hint == "max_length 64 would fit"
     assert len(said(done, Warned, "plan-lowered")) == 3
     assert said(done, Started) == []
+
+
+def test_a_model_that_does_not_fit_by_itself_ends_the_run_at_once(
+    tmp_path: Path, use: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_arguments: Any, **_named: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("backprop_tui.train.building.load_model", full)
+    change = Fix("nf4 weights", (("model.precision", "nf4"),))
+    monkeypatch.setattr(preflight, "smallest_change", lambda *_arguments: change)
+    use(StandIn())
+    done = run_training(pocket_run("orpo", tmp_path / "run"))
+    assert isinstance(done.ending, Failed)
+    assert done.ending.message == "The model alone does not fit into the 8.0 GB that are free."
+    assert (done.ending.code, done.ending.hint) == ("RUN_DOES_NOT_FIT", "nf4 weights")
+    assert said(done, Warned, "plan-lowered") == []
+
+
+# Exactly what the two rows of the heaviest batch are asked for, and too few tokens.
+@pytest.mark.parametrize(("rows", "learnt"), [("right", 1), ("wrong", 0)])
+def test_what_a_card_took_is_learnt_where_the_rows_were_as_said(
+    rows: str,
+    learnt: int,
+    tmp_path: Path,
+    use: Callable[[Any], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from backprop_tui.core.calibration import Observation
+    from backprop_tui.core.memory_question import MemoryAnswer
+    from backprop_tui.probe.calibration import observations
+    from backprop_tui.probe.memory import MemoryOracle
+    from backprop_tui.train import trial
+
+    card = Gpu(index=0, name="card", memory_total=16 * GIB, memory_used=GIB, memory_free=15 * GIB)
+    with_card(monkeypatch, card)
+    answer = MemoryAnswer(parts={"weights": GIB, "activations": GIB})
+    seen: list[int] = []
+
+    def known(_oracle: Any, asked: Any) -> MemoryAnswer:
+        seen.append(sum(map(sum, asked.rows)))
+        return answer
+
+    monkeypatch.setattr(MemoryOracle, "known", known)
+    monkeypatch.setattr(MemoryOracle, "ask", None)  # no other process before a run
+    right = trial.heaviest
+
+    def heaviest(*arguments: Any, **named: Any) -> Any:
+        tokens = right(*arguments, **named)
+        return tokens._replace(tokens=1 if rows == "wrong" else asked_for)
+
+    use(StandIn(reserved=3 * GIB, context=500))
+    run = pocket_run("orpo", tmp_path / "run", {"machine.device": "cpu", "training.max_steps": 1})
+    asked_for = 0
+    monkeypatch.setattr(trial, "heaviest", right)
+    first = run_training(run)
+    assert isinstance(first.ending, Finished)
+    asked_for = seen[-1]
+    before = len(observations(card))
+    monkeypatch.setattr(trial, "heaviest", heaviest)
+    again = run_training(run.model_copy(update={"output": str(tmp_path / "again")}))
+    assert said(again, Probed)[0].estimate == 2 * GIB
+    found = observations(card)[before:]
+    assert len(found) == learnt
+    assert found == (Observation(predicted=2 * GIB, reserved=3 * GIB, context=500),)[:learnt]
+
+
+def test_several_processes_are_not_tried_and_that_is_said() -> None:
+    from types import SimpleNamespace
+
+    warned: list[str] = []
+    session: Any = SimpleNamespace(
+        team=SimpleNamespace(alone=False),
+        warn=lambda _message, code: warned.append(code),
+        probing=False,
+    )
+    builder: Any = SimpleNamespace(load=lambda _found: "model", build=lambda _f, model: [model])
+    for device, codes in (("cpu", []), ("cuda", ["preflight-skipped"])):
+        found: Any = SimpleNamespace(plan=SimpleNamespace(device=device))
+        result = preflight.fitted(session, found, builder)
+        assert (result.trainer, result.tried, warned) == (["model"], None, codes)
 
 
 def test_no_more_than_four_times(
@@ -276,15 +370,8 @@ def test_the_trainer_that_did_not_fit_is_gone_before_the_next_is_built(
 def test_others_that_took_a_part_meanwhile_are_named(
     tmp_path: Path, use: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backprop_tui.probe.survey import survey
-
     card = Gpu(index=0, name="card", memory_total=16 * GIB, memory_used=GIB, memory_free=15 * GIB)
-
-    def with_card(*arguments: Any, **named: Any) -> Any:
-        found = survey(*arguments, **named)
-        return replace(found, facts=replace(found.facts, gpu=GpuFacts(cards=(card,))))
-
-    monkeypatch.setattr("backprop_tui.train.session.survey", with_card)
+    with_card(monkeypatch, card)
     use(StandIn(rooms=[Room(7 * GIB, "python3 (pid 4242) holds 9.0 GB", 9 * GIB)]))
     plan = pocket_run("orpo", tmp_path / "run", {"machine.device": "cpu", "training.max_steps": 1})
     done = run_training(plan)
