@@ -5,7 +5,6 @@ Never silently: what is changed is an event, and stands in the run folder's run 
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +107,7 @@ class _Preflight:
             session.stage("trying the heaviest batch")
             self.room = meter.room()
             took = tried(trainer, builder.train, builder.heldout, meter)
-        except torch.OutOfMemoryError as error:
-            traceback.clear_frames(error.__traceback__)  # they hold its tensors
+        except torch.OutOfMemoryError:
             return f"The heaviest batch does not fit{self._into()}"
         said = self._expected()
         on_card = self.found.plan.device == "cuda"
