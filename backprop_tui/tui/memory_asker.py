@@ -6,7 +6,6 @@ is decided when it is answered, so a plan that has changed is asked about at onc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,6 @@ class MemoryAsker(Planner):
         super().__init__(run, facts)
         self._oracle: MemoryOracle | None = None
         self._asked_memory: MemoryQuestion | None = None  # the question that is out
-        self._not_known: set[MemoryQuestion] = set()  # no earlier answer is kept
         self._rest: Timer | None = None
         self._silent = False  # while a training runs, and at the end
         self._closely = False  # whether the table of what fits is looked at
@@ -76,7 +74,7 @@ class MemoryAsker(Planner):
             self._rest = self.set_timer(DEBOUNCE, self._ask_next)
 
     def _ask_next(self) -> None:
-        """Take every answer that is kept; ask for the first that is not."""
+        """Take the answer that is wanted most, where one is kept; else ask for it."""
         view = self.view
         if (
             self._silent
@@ -92,17 +90,13 @@ class MemoryAsker(Planner):
             self._oracle = MemoryOracle()
         if self._oracle is None:
             return
-        kept = {}
-        for each in asked:
-            if each not in self._not_known and (answer := self._oracle.known(each)) is not None:
-                kept[each] = answer
-        if kept:
-            self._take(kept)
-            self._ask_next()
+        if not asked:
             return
-        self._not_known.update(asked)
-        if asked:
+        if (kept := self._oracle.known(asked[0])) is None:
             self._ask(self._oracle, asked[0])
+        else:
+            self._take(asked[0], kept)
+            self.call_next(self._ask_next)  # a hundred of them must not hold up the keyboard
 
     def _ask(self, oracle: MemoryOracle, asked: MemoryQuestion) -> None:
         self._asked_memory = asked
@@ -117,12 +111,12 @@ class MemoryAsker(Planner):
         if message.asked != self._asked_memory:
             return
         self._asked_memory = None
-        self._take({message.asked: message.answer})
+        self._take(message.asked, message.answer)
         self._ask_next()
 
-    def _take(self, answers: Mapping[MemoryQuestion, MemoryAnswer]) -> None:
+    def _take(self, asked: MemoryQuestion, answer: MemoryAnswer) -> None:
         memory = self.facts.memory
-        memory = replace(memory, answers={**memory.answers, **answers})
+        memory = replace(memory, answers={**memory.answers, asked: answer})
         self.facts = replace(self.facts, memory=memory)
         self.refresh_view()
 

@@ -1,6 +1,7 @@
 /* A libnvidia-ml.so.1 for the tests: what a driver would answer, without a card.
  *
  * NVML_STUB       one16     one 16 GB card, idle (default)
+ *                 one12     one 12 GB card, idle
  *                 two       two cards of different kind; the second without bfloat16
  *                 busy9     the 16 GB card with 9 GB held by a program, and a desktop
  *                 shared    the same with 2 GB held by the process that asks, and no desktop
@@ -41,6 +42,8 @@ static const Card ADA = {"NVIDIA GeForce RTX 4060 Ti", "GPU-00000000-aaaa", 8, 9
                          16380, 312, 41, 11400, 165000, 0};
 static const Card TURING = {"NVIDIA GeForce RTX 2080 Ti", "GPU-00000000-bbbb", 7, 5,
                             11264, 210, 55, 62500, 250000, 17};
+static const Card AMPERE = {"NVIDIA GeForce RTX 3060", "GPU-00000000-eeee", 8, 6,
+                            12288, 290, 39, 13100, 170000, 0};
 static const Card PASCAL = {"NVIDIA GeForce GTX 1080 Ti", "GPU-00000000-dddd", 6, 1,
                             11264, 95, 47, 0, 0, 0};
 static const Card MIG = {"NVIDIA A30", "GPU-00000000-cccc", 8, 0, 24576, 0, 33, 28000, 165000, 0};
@@ -57,7 +60,8 @@ static unsigned cards(void) { return variant("nocards") ? 0 : variant("two") ? 2
 /* A handle is the address of its card. */
 static Card *card(unsigned index) {
     static Card chosen[2];
-    chosen[index] = index ? TURING : variant("mig") ? MIG : variant("old") ? PASCAL : ADA;
+    chosen[index] = index ? TURING : variant("mig") ? MIG : variant("old") ? PASCAL
+                            : variant("one12") ? AMPERE : ADA;
     if (variant("busy9")) { chosen[index].used = 9216 + 180; chosen[index].load = 96; }
     return &chosen[index];
 }

@@ -82,7 +82,7 @@ async def test_the_rough_figure_is_replaced_by_the_exact_one() -> None:
         (await asked_once(it)).go.release()
         await it.until(lambda: it.app.view.memory and not it.app.view.memory.rough)
         await it.shows("✔ fits with", "w weights 6.0 GB")
-        await it.shows("most while the backward pass")
+        await it.shows("peak: the backward pass")
         assert "roughly: " not in it.text.split("What fits")[0]
         assert "computing" not in it.text
 

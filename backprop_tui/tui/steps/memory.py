@@ -130,7 +130,7 @@ def verdict(view: View) -> Content:
     if found is not None:
         text = f"{size(found.needed)} needed, {memory.free(view)}"
         if found.at:
-            text += f"; most while {found.at}"
+            text += f"; peak: {found.at}"
         text += f"   computing the exact figure {SIGNS.more}" * found.rough
         lines.append(Content.styled(text, "$muted"))
     if view.change is not None:
