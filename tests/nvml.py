@@ -11,7 +11,9 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
-Variant = Literal["one16", "one12", "two", "busy9", "shared", "mig", "old", "nocards", "initfail", "none"]
+Variant = Literal[
+    "one16", "one12", "two", "busy9", "shared", "mig", "old", "nocards", "initfail", "none"
+]
 SOURCE = Path(__file__).parent / "probe" / "nvml_stub.c"
 LIBRARY = "libnvidia-ml.so.1"
 
