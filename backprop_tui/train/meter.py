@@ -112,7 +112,9 @@ class CardMeter:
         self.context = context(listed, total - free, reserved, before)
         mine = reserved + (self.calibration.context if self.context is None else self.context)
         held = max(0, total - free - mine)
-        return Room(min(free + mine, total), in_words(listed), held)
+        # Where this process is not listed, as in a container, one of the listed is this one.
+        known = any(one.pid == os.getpid() for one in listed or ())
+        return Room(min(free + mine, total), in_words(listed) if known else "", held)
 
     @contextmanager
     def watching(self, trainer: Any) -> Iterator[None]:

@@ -140,6 +140,9 @@ def test_a_card_is_measured_as_the_whole_process(monkeypatch: pytest.MonkeyPatch
         pass
     assert (one.peak, one.reserved, one.context) == (7 * GIB, 6 * GIB, GIB)
 
+    monkeypatch.setattr(meter, "processes_of", lambda _card: (OTHER,))
+    assert one.room().others == ""  # it may be this very process, seen from outside a container
+
     monkeypatch.setattr(meter, "processes_of", lambda _card: None)
     blind = CardMeter(replace(CARD, memory_used=None), Calibration(context=500 * MIB))
     assert blind.room().free == 6 * GIB + 500 * MIB
