@@ -58,6 +58,7 @@ def from_json(line: str) -> MemoryQuestion:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryAnswer:
     """Bytes of tensors at the peak of a step, by part; None when it cannot be told, and why.
+    Neither: the computation failed, and says nothing of the model.
 
     weights: of the base, as stored by its checkpoint's precision. at: what was being computed.
     """

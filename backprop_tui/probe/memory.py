@@ -55,16 +55,16 @@ class MemoryOracle:
 
     def ask(self, asked: MemoryQuestion) -> MemoryAnswer:
         """The answer; starts the child where it is not known. Blocks for seconds. Never raises:
-        a child that dies or hangs is an answer without parts."""
+        from a child that dies or hangs comes an answer that says nothing, and the rough estimate
+        stands."""
         with self._turn:
             if (found := self.known(asked)) is not None:
                 return found
             if self._closed:
-                return MemoryAnswer(why="it was not computed any more")
+                return MemoryAnswer()
             found = self._from_child(asked)
             if found is None:
-                # Not kept: another time it may work.
-                return MemoryAnswer(why="the computation of its memory did not end as it should")
+                return MemoryAnswer()  # not kept: another time it may work
             self._answers[asked] = found
             _keep(asked, found)
             return found
@@ -90,7 +90,8 @@ class MemoryOracle:
             timer.cancel()
 
     def close(self) -> None:
-        """End the child, at once; an `ask` that is waiting comes back without parts."""
+        """End the child, at once; an `ask` that is waiting comes back with an answer that says
+        nothing."""
         self._closed = True
         if (child := self._child) is not None:
             child.kill()

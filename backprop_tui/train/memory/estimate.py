@@ -19,7 +19,7 @@ from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
 from backprop_tui.train.engine.attention import CannotShare
 from backprop_tui.train.engine.check import QUICKER
 from backprop_tui.train.engine.forward import OWN
-from backprop_tui.train.memory.fakes import CannotModel, config_of, skeleton
+from backprop_tui.train.memory.fakes import CannotModel, config_of, in_one_line, skeleton
 from backprop_tui.train.memory.peak import Peak
 from backprop_tui.train.memory.rehearse import rehearse
 
@@ -56,7 +56,7 @@ def _peaks(asked: MemoryQuestion, raw: dict[str, Any], layers: int) -> dict[str,
         except torch.OutOfMemoryError as error:  # of this machine
             raise CannotModel("there is too little memory here to tell") from error
         except Exception as error:  # noqa: BLE001 - a model's code, never run so before
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            why = in_one_line(error)
     raise CannotModel(f"its code cannot be followed ({why})")
 
 

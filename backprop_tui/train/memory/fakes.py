@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 import bitsandbytes as bnb
@@ -13,8 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 BLOCK = 64  # weights that share a scale in nf4
 BLOCK_OF_SCALES = 256  # scales that share one of their own
-# Their input sizes; everything about them has to be told by the config, never a default.
-NEEDED = ("num_hidden_layers", "hidden_size", "vocab_size")
+# Sizes that the config has to tell: a library's default would be another model's. Two names each:
+# as most architectures call them, and as GPT-2 does.
+NEEDED = (("num_hidden_layers", "n_layer"), ("hidden_size", "n_embd"), ("vocab_size",))
 # Keys of nested configs that read something else than text.
 OTHER_INPUTS = ("vision_config", "audio_config", "speech_config", "encoder")
 
@@ -35,15 +37,16 @@ def config_of(raw: dict[str, Any], layers: int | None = None) -> Any:
     quantised = raw.get("quantization_config")
     if quantised and quantised.get("quant_method", "bitsandbytes") != "bitsandbytes":
         raise CannotModel(f"its weights are quantised with {quantised['quant_method']}")
+    for names in NEEDED:
+        if not any(isinstance(raw.get(name), int) and raw[name] > 0 for name in names):
+            raise CannotModel(f"its config.json does not give {names[0]} as a number above 0")
     kind = str(raw.get("model_type", ""))
     try:
         config = AutoConfig.for_model(kind, **{k: v for k, v in raw.items() if k != "model_type"})
     except Exception as error:  # of any kind: a config is anybody's file
-        raise CannotModel(f"transformers does not read its config ({_first(error)})") from error
-    names = getattr(config, "attribute_map", {})
-    for key in NEEDED:
-        if raw.get(key) is None and raw.get(names.get(key, key)) is None:
-            raise CannotModel(f"its config.json does not give {names.get(key, key)}")
+        raise CannotModel(
+            f"transformers does not read its config ({in_one_line(error)})"
+        ) from error
     config.use_cache = False
     if layers is not None:
         _shorten(config, layers)
@@ -74,7 +77,7 @@ def skeleton(config: Any, precision: str, *, trains_all: bool) -> Any:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except Exception as error:  # of any kind: the model's own code
-        raise CannotModel(f"it cannot be built from its config ({_first(error)})") from error
+        raise CannotModel(f"it cannot be built from its config ({in_one_line(error)})") from error
     if precision in ("nf4", "int8"):
         _quantise(model, precision, dtype)
     return model
@@ -168,5 +171,6 @@ def quantisation_state(model: nn.Module) -> Iterator[torch.Tensor]:
             yield module.weight.SCB if module.state.SCB is None else module.state.SCB
 
 
-def _first(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def in_one_line(error: BaseException) -> str:
+    """What an error says, shortened."""
+    return shorten(str(error) or type(error).__name__, 120, placeholder=" …")

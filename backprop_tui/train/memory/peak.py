@@ -61,9 +61,12 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.peaks[max(self._highest, key=self._highest.__getitem__)].at
 
     def hold(self, *tensors: torch.Tensor, part: str = "all") -> None:
-        """Count tensors that exist already, such as weights."""
+        """Count tensors that exist already, such as weights; each once."""
         for tensor in tensors:
-            self._meet(tensor, part)
+            key = tensor.untyped_storage()._cdata
+            if self._known.get(key, (0, ""))[0] == 0:  # new, or met without being counted
+                self._known.pop(key, None)
+                self._meet(tensor, part)
         self._note("")
 
     def move(self, tensor: torch.Tensor, part: str) -> None:

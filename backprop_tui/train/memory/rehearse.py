@@ -81,14 +81,18 @@ class Rehearsal(PeakBytes):  # type: ignore[no-untyped-call]
         return part == "gradients" or torch._C._storage_Use_Count(storage._cdata) <= ALONE
 
     def scratch(self, func: Any, args: tuple[Any, ...]) -> int:
-        """Numbers of several types in one operation are made one type first, on a CPU."""
+        """Numbers of several types in one operation are made one type first, on a CPU, and what
+        is computed in place goes back from it."""
         if self.on_card or torch.Tag.pointwise not in func.tags:
             return 0
         given = [x for x in args if isinstance(x, torch.Tensor) and x.dim()]
         if len({x.dtype for x in given}) < 2:
             return 0
         common = functools.reduce(torch.promote_types, (x.dtype for x in given))
-        return sum(x.numel() * common.itemsize for x in given if x.dtype != common)
+        made = [x for x in given if x.dtype != common]
+        in_place = func._schema.arguments[0].alias_info
+        made += [x for x in args[:1] if in_place and x.dtype != common]
+        return sum(x.numel() for x in made) * common.itemsize
 
 
 def _everywhere(index: torch.Tensor | None) -> list[torch.Tensor | None]:
