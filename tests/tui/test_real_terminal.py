@@ -32,7 +32,14 @@ def restored(terminal: Terminal) -> None:
 def test_from_the_first_step_to_the_summary(tmp_path: Path, size: tuple[int, int]) -> None:
     terminal = demo(tmp_path, 3, size)
     terminal.until("Machine")
-    for words in ("architecture", "held out", "Why simpo", "learning rate", "ready to start"):
+    for words in (
+        "architecture",
+        "held out",
+        "Why simpo",
+        "learning rate",
+        "What fits",
+        "ready to start",
+    ):
         terminal.send(NEXT)
         terminal.until(words)
     terminal.send(START)

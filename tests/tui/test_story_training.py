@@ -38,6 +38,8 @@ async def test_from_the_first_step_to_an_adapter_with_the_keyboard_alone(
         assert it.app.focused is it.input("training.max_steps")
         await it.type("2")
         await it.press("ctrl+n")
+        await it.shows("fits with", "What fits, by max_length")
+        await it.press("ctrl+n")
         await it.shows("ready to start")
         await it.press("f9")
         # Two steps may be over before the next look.

@@ -149,12 +149,12 @@ def facts(view: View) -> list[Line]:
     time = ("time per step", "not known before the first run")
     found = view.memory
     disk = size(disk_needed(view.plan, view.effective, found)) if found else "not known"
-    costs = (("disk for a run", disk), time)
+    costs = (batch, ("disk for a run", disk))
     card = memory.card_of(view)
     if card is None:
-        return [(("free now", f"{size(view.free_ram)} of main memory"), batch), costs]
+        return [("free now", f"{size(view.free_ram)} of main memory"), costs, time]
     room = f"{size(card.memory_free)} of {size(card.memory_total)}"
-    return [(("free now", room), ("held by", others(card))), batch, costs]
+    return [(("free now", room), ("held by", others(card))), costs, time]
 
 
 def others(card: Gpu) -> str:
