@@ -10,6 +10,8 @@ from backprop_tui.core.runfile import RunFile
 
 # Two rows of a batch as long as the longest of all, the others as long as all but one in 100.
 LONGEST = 2
+MARKUP = 32  # tokens that a chat template puts around the texts, about
+STEP = 16  # tokens
 
 
 def question(run: RunFile, facts: Facts, plan: Effective) -> MemoryQuestion | None:
@@ -60,7 +62,12 @@ def _row(run: RunFile, data: DataFacts | None, plan: Effective, of: str) -> Row:
         found = [getattr(tokens[side], of) for side in sides if side in tokens]
         return max(found, default=limit)
 
-    whole = min(limit, length("row"))
-    answers = [min(length(name, "chosen", "completion"), whole - 1) for name in names]
-    prompt = min(length("prompt"), whole - max(answers))
+    # Lengths are of the texts alone. Rounded up, plans that differ by little share an answer.
+    whole = min(limit, _rounded(length("row") + MARKUP))
+    answers = [min(_rounded(length(name, "chosen", "completion")), whole - 1) for name in names]
+    prompt = min(_rounded(length("prompt") + MARKUP), whole - max(answers))
     return (max(prompt, 1), *(max(answer, 1) for answer in answers))
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP

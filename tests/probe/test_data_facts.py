@@ -245,3 +245,18 @@ def test_a_tokenizer_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
 def test_facts_are_plain_json(write: Write) -> None:
     facts: DataFacts = probe_data(DataSource(write("a.jsonl", pairs([(1, 2)]))))
     assert json.loads(json.dumps(to_json(facts)))["length_bias"]["chosen_shorter"] == 1
+
+
+def test_the_longest_row_is_known_though_the_sample_missed_it(
+    tmp_path: Path, word_tokenizer: Path
+) -> None:
+    rows = [{"prompt": "Is it?", "completion": "Yes.", "label": True}] * 400
+    rows.insert(200, {"prompt": "Is it? " * 50, "completion": "Yes. " * 300, "label": False})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    loaded = load(DataSource(str(path)))
+    facts = with_tokens(describe(loaded), loaded, word_tokenizer, rows=32)
+    assert facts.tokens is not None
+    assert facts.tokens["completion"].p99 < 10
+    assert facts.tokens["completion"].max >= 300
+    assert facts.tokens["row"].max >= facts.tokens["completion"].max + 50

@@ -33,7 +33,9 @@ def without(files: Files, *names: str) -> Files:
 
 def test_every_fact_of_a_plain_folder(tmp_path: Path) -> None:
     write_model(tmp_path, model_files())
-    assert probe_model(str(tmp_path)) == ModelFacts(
+    found = probe_model(str(tmp_path))
+    assert json.loads(found.config) == json.loads((tmp_path / "config.json").read_text())
+    assert found == ModelFacts(
         name=str(tmp_path),
         source="folder",
         path=str(tmp_path),
@@ -53,6 +55,7 @@ def test_every_fact_of_a_plain_folder(tmp_path: Path) -> None:
         quantisation=None,
         tokenizer=True,
         chat_template=True,
+        config=found.config,
         remote_code=False,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from backprop_tui.core.rows import Labelled, Message, Pair, Row, prompt_of, text
 from .clean import SAMPLE, SHOWN, Loaded, as_text, sample
 
 EXAMPLE = 2000  # characters shown of one field
+LONGEST = 16  # rows, of all, that are measured for their length
 ROW = "row"  # the tokens of a whole row
 
 # Scripts written without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
@@ -85,7 +87,8 @@ def with_tokens(
 
     Besides the fields of `words` there is "row": the prompt and the longest answer of each row.
     tokenizer_file: a tokenizer.json. Raises InputError when it cannot be read.
-    rows: how many rows are measured at most; for the default, the same as by `describe`.
+    rows: how many rows are measured at most; for the default, the same as by `describe`. `max`
+    is also of the rows with most characters of all: memory has to hold the longest one.
     """
     from tokenizers import Tokenizer  # 0.1 s
 
@@ -111,7 +114,22 @@ def with_tokens(
         would = fits(lengths["prompt"], longest)
         lengths[ROW] = [a + b for a, b in zip(lengths["prompt"], longest, strict=True)]
     measured = {name: quantiles(values) for name, values in lengths.items()}
+    if lengths:
+        for name, most in _longest(loaded.rows, tokens).items():
+            measured[name] = replace(measured[name], max=max(measured[name].max, most))
     return replace(facts, tokens=measured, fits=would)
+
+
+def _longest(rows: Sequence[Row], count: Callable[[list[str]], list[int]]) -> dict[str, int]:
+    """Field -> the most tokens it has in the rows with most characters, "row" among them."""
+
+    def characters(row: Row) -> int:
+        return sum(len(text_of(messages)) for messages in fields(row).values())
+
+    found = _lengths(heapq.nlargest(LONGEST, rows, key=characters), count)
+    answers = [values for name, values in found.items() if name != "prompt"]
+    whole = [a + max(b) for a, b in zip(found["prompt"], zip(*answers, strict=True), strict=True)]
+    return {name: max(values) for name, values in found.items()} | {ROW: max(whole)}
 
 
 def _lengths(rows: Sequence[Row], count: Callable[[list[str]], list[int]]) -> dict[str, list[int]]:

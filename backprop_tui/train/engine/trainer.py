@@ -233,9 +233,7 @@ class PreferenceTrainer(SharedTrainer):
         return give_base(self, progress, keep) if self.objective.reference else None
 
 
-def _sides(
-    values: Tensor, good: Sequence[bool] | None, borrowed: Tensor | None = None
-) -> Sides:
+def _sides(values: Tensor, good: Sequence[bool] | None, borrowed: Tensor | None = None) -> Sides:
     """Values [rows, answers] by what they are of; good: the labels of kto."""
     if good is None:
         return Sides(values[:, 0], values[:, 1])
