@@ -41,6 +41,7 @@ bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python benchmarks/data_scale.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.memory
 
 pocket: $(READY)  ## Pretrain the bundled tiny model anew (about ten minutes)
 	$(BIN)/python scripts/build_pocket.py

@@ -198,6 +198,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     parser.add_argument("--quick", action="store_true", help="one run a method")
     options = parser.parse_args()
+    large = largest()
+    print(large, "", sep="\n")
     lines = [HEADER, "|---|---|---|---|---|---|---|---|"]
     print(*lines, sep="\n")
     errors: list[float] = []
@@ -206,8 +208,7 @@ def main() -> None:
         lines.append(line)
         errors.append(abs(error))
     worst = f"{len(errors)} runs, largest error {max(errors):.2%}".replace("%", " %")
-    large = largest()
-    print(worst, large, sep="\n")
+    print(worst)
     if options.write:
         today = date.today().isoformat()
         said = f"Measured {today} on a CPU, `python -m benchmarks.memory --write`: {worst}."

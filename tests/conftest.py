@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: steadier and faster
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network
+# Nothing of the user's cache is read or written.
+os.environ["XDG_CACHE_HOME"] = (_cache := tempfile.TemporaryDirectory(prefix="cache-")).name
 
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control

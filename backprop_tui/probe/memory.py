@@ -12,6 +12,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self
@@ -85,6 +86,7 @@ class MemoryOracle:
         except (OSError, ValueError) as error:  # a broken pipe, an empty line
             logger.warning("the memory child gave no answer: %s", error)
             child.kill()
+            child.wait()  # the next question sees that it is gone
             return None
         finally:
             timer.cancel()
@@ -129,12 +131,17 @@ def _answer(raw: object) -> MemoryAnswer:
 
 def _path(asked: MemoryQuestion) -> Path:
     """The file of an answer: another version of a library may answer otherwise."""
-    versions = []
+    told = "\n".join((as_json(asked), *_versions()))
+    return user_cache() / "memory" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    found = []
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
-            versions.append(f"{name} {version(name)}")
-    told = "\n".join((as_json(asked), *versions))
-    return user_cache() / "memory" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+            found.append(f"{name} {version(name)}")
+    return tuple(found)
 
 
 def _read(asked: MemoryQuestion) -> MemoryAnswer | None:

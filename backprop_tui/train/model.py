@@ -27,6 +27,8 @@ def use_device(run: RunFile, plan: Effective, model: ModelFacts, *, launched: bo
     import torch
 
     if plan.device == "cuda":
+        # Rows differ in length: without this, pieces between them stay reserved and unused.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
         if not launched:
             _choose_card(str(run.machine.card))
         if not torch.cuda.is_available():
@@ -51,6 +53,7 @@ def _choose_card(card: str) -> None:
             hint="save the run file, quit, and start again with that card",
             code="RUN_CARD_TAKEN",
         )
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # counted as the driver counts them
     os.environ["CUDA_VISIBLE_DEVICES"] = card
 
 

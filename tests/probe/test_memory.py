@@ -90,7 +90,7 @@ def test_one_child_answers_all_and_each_question_once() -> None:
 def test_another_version_of_a_library_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     with MemoryOracle() as oracle:
         oracle.ask(ASKED)
-    monkeypatch.setattr(memory, "version", lambda name: "99")
+    monkeypatch.setattr(memory, "_versions", lambda: ("torch 99",))
     with MemoryOracle() as oracle:
         assert oracle.known(ASKED) is None
 

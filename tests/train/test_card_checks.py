@@ -8,16 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from backprop_tui.core.calibration import Calibration
 from backprop_tui.core.effective import TrainRows, effective
 from backprop_tui.core.errors import RunError
-from backprop_tui.core.facts import Facts, Gpu, GpuFacts, GpuProcess
+from backprop_tui.core.facts import Facts, Gpu, GpuFacts, GpuProcess, ModelFacts
 from backprop_tui.core.runfile_io import parse
 from backprop_tui.probe.survey import Survey
 from backprop_tui.train import meter
 from backprop_tui.train.card_checks import different, room_for_cuda, same_card
 from backprop_tui.train.meter import CardMeter, context, in_words
+from backprop_tui.train.model import use_device
 
 GIB, MIB = 2**30, 2**20
 CARD = Gpu(
@@ -149,3 +151,17 @@ def test_a_card_is_measured_as_the_whole_process(monkeypatch: pytest.MonkeyPatch
     with blind.watching(None):
         pass
     assert (blind.peak, blind.context) == (6 * GIB + 500 * MIB, None)
+
+
+def test_the_chosen_card_is_counted_as_the_driver_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "of the user")
+    judged = found(CARD)
+    use_device(parse({"machine": {"card": 1}}), judged.plan, ModelFacts(name="m", source="folder"))
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "of the user"  # it stands

@@ -84,7 +84,7 @@ def test_kto_weights_of_the_rows_left_reach_the_trainer(
         built.append(original(given))
         return built[-1]
 
-    monkeypatch.setattr(trainers, "build_trainer", watched)
+    monkeypatch.setattr("backprop_tui.train.building.build_trainer", watched)
     changes = {"data.path": str(data), "data.max_length": 64, "data.heldout": 0.0}
     run_training(pocket_run("kto", tmp_path / "run", changes))
     assert built[0].knobs["desirable_weight"] == pytest.approx(2.0)
