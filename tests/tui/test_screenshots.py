@@ -7,7 +7,7 @@ tests/data/demo_events.jsonl, and redraws. The test draws from those events and 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,28 @@ from backprop_tui.cli.run import DEMO
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
 from backprop_tui.core.events import Event, Finished, Started, Step, from_line, to_line
-from backprop_tui.core.facts import Facts, GpuFacts
+from backprop_tui.core.facts import Facts, GpuFacts, Quantiles
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion, as_json, from_json
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.what_fits import wanted
+from backprop_tui.probe.memory import MemoryOracle
+from backprop_tui.tui.keeper import new_plan
+from backprop_tui.tui.memory_asker import questions
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.monitor import MonitorScreen
 from backprop_tui.tui.row_view import RowViewScreen
 from tests.conftest import run_training
-from tests.tui.wizard_pilot import GB, WIDE, wizard
+from tests.core.exact import told
+from tests.core.worlds import LLAMA_8B
+from tests.core.worlds import PAIRS as PAIRS_FACTS
+from tests.tui.test_memory_terminal import CONFIG
+from tests.tui.wizard_pilot import GB, WIDE, StillOracle, card, wizard
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "screenshots"
 PAIRS = DEMO.with_name("pairs.jsonl")
 EVENTS = ROOT / "tests" / "data" / "demo_events.jsonl"
+ANSWERS = EVENTS.with_name("memory_answers.jsonl")
 OUTPUT = "/home/you/runs/demo"  # shown, never written to
 FREE_RAM = 22 * GB
 STEPS = ("machine", "model", "data", "method", "tuning", "memory", "review")
@@ -86,6 +96,58 @@ async def test_wizard_step(step: str, request: pytest.FixtureRequest) -> None:
         still(shown.app)
         await shown.pilot.pause()
         compare(shown.app, f"step-{STEPS.index(step) + 1}-{step}", request)
+
+
+def twelve_gb() -> tuple[RunFile, Facts]:
+    """An 8B for orpo at max_length 4096, and a card of 12 GB."""
+    lengths = {"prompt": 2900, "chosen": 700, "rejected": 760, "row": 3600}
+    tokens = {
+        side: Quantiles(p50=n // 4, p90=n // 2, p99=n * 3 // 4, max=n, mean=n / 3)
+        for side, n in lengths.items()
+    }
+    one = card(name="NVIDIA GeForce RTX 3060", used=1, total=12)
+    facts = Facts(
+        gpu=GpuFacts(cards=(one,)),
+        model=replace(LLAMA_8B, config=json.dumps(CONFIG)),
+        data=replace(PAIRS_FACTS, tokens=tokens),
+    )
+    keys = {"model.id": "llama-8b", "data.path": "pairs.jsonl", "data.max_length": 4096}
+    changes = {"training.batch_size": 4, "training.accumulation": 4}
+    return runfile_io.change(new_plan(), {"method": "orpo", **keys, **changes}), facts
+
+
+@pytest.fixture
+def answers(request: pytest.FixtureRequest) -> type[StillOracle]:
+    """The exact answers, as they were recorded; with --update-screenshots they are asked anew."""
+    if request.config.getoption("--update-screenshots"):
+        run, facts = twelve_gb()
+        with MemoryOracle() as real:  # of the table only what follows from the plan's own
+            while asked := wanted(run, facts, None, of_table=False):
+                facts = told(facts, asked[0], real.ask(asked[0]))
+        recorded = [(as_json(q), asdict(a)) for q, a in facts.memory.answers.items()]
+        ANSWERS.write_text("\n".join(json.dumps(line) for line in sorted(recorded)) + "\n")
+    known = {
+        from_json(asked): MemoryAnswer(**answer)
+        for asked, answer in map(json.loads, ANSWERS.read_text().splitlines())
+    }
+
+    class Recorded(StillOracle):
+        def known(self, asked: MemoryQuestion) -> MemoryAnswer | None:
+            return known.get(asked)
+
+    return Recorded
+
+
+async def test_an_8b_on_a_card_of_12_gb(
+    answers: type[StillOracle], request: pytest.FixtureRequest
+) -> None:
+    run, facts = twelve_gb()
+    async with wizard(WIDE, run=run, facts=facts, oracle=answers) as shown:
+        await shown.go("memory")
+        await shown.until(lambda: not questions(shown.app.view, table=False))
+        still(shown.app)
+        await shown.pilot.pause()
+        compare(shown.app, "memory-8b-on-12-gb", request)
 
 
 async def test_rows_as_they_are_trained(request: pytest.FixtureRequest) -> None:
