@@ -3,10 +3,10 @@
     python -m benchmarks.memory [--write] [--quick]
 
 Predicted: `train/memory`, from the config alone, as the wizard and `check` say it. Real: the same
-trainer on real tensors, two optimizer steps, what the CPU allocator gave out and took back
-(torch.profiler's memory events), and the model beside it. Rows differ in length, so batches are
-packed or padded as the engine makes them. Every method x precision x checkpointing; the three
-models and two lengths take turns. --quick: one run of each method.
+trainer on real tensors, built, checked and taking two optimizer steps: what the CPU allocator gave
+out and took back (torch.profiler's memory events), and the model beside it. Rows differ in length,
+so batches are packed or padded as the engine makes them. Every method x precision x checkpointing;
+the three models and two lengths take turns. --quick: one run of each method.
 """
 
 from __future__ import annotations
@@ -104,13 +104,15 @@ def real_peak(asked: MemoryQuestion) -> int:
     from backprop_tui.train.memory.fakes import quantisation_state
     from backprop_tui.train.memory.stage import built
 
-    with built(asked, _loaded(asked), steps=2, accumulation=1 + asked.accumulates) as trainer:
-        model = trainer.model
-        there = [*model.parameters(), *model.buffers(), *quantisation_state(model)]
-        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in there}
-        gc.collect()
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-            trainer.train()
+    model = _loaded(asked)
+    there = [*model.parameters(), *model.buffers(), *quantisation_state(model)]
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in there}
+    gc.collect()
+    with (
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched,
+        built(asked, model, steps=2, accumulation=1 + asked.accumulates) as trainer,
+    ):
+        trainer.train()
     events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     changes = (int(event.nbytes()) for event in events)

@@ -35,6 +35,8 @@ def check_command(
     from backprop_tui.cli import check_memory
     from backprop_tui.probe.survey import survey
 
+    if rough and exact:
+        raise typer.BadParameter("--rough and --exact: give one of them")
     try:
         run, overrides = runfile_io.read(path, sets)
         found = survey(run, path=str(path))

@@ -18,7 +18,7 @@ from backprop_tui.core.fit_words import words
 from backprop_tui.core.fix import Fix
 from backprop_tui.core.memory import not_modelled
 from backprop_tui.core.memory_between import best_estimate
-from backprop_tui.core.memory_question import MemoryFacts
+from backprop_tui.core.memory_question import MemoryAnswer, MemoryFacts
 from backprop_tui.core.rules import judge
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.smallest_change import changed
@@ -31,7 +31,7 @@ from backprop_tui.core.what_fits import (
     table,
     wanted,
 )
-from backprop_tui.probe.memory import MemoryOracle
+from backprop_tui.probe.memory import MemoryOracle, child_log
 from backprop_tui.probe.survey import Survey
 
 FEW, ALL = 10, 500  # questions asked at most: each takes seconds the first time
@@ -67,9 +67,14 @@ def _asked(run: RunFile, found: Survey, free_ram: int, most: int, of_table: bool
             if asked is None:
                 break
             if not told and oracle.known(asked) is None:
-                typer.echo("estimating the memory: seconds, the first time", err=True)
+                time = "minutes" if of_table else "seconds"
+                typer.echo(f"estimating the memory: {time}, the first time", err=True)
                 told = True
-            answers[asked] = oracle.ask(asked)
+            answers[asked] = answer = oracle.ask(asked)
+            if answer == MemoryAnswer():
+                note = f"the exact figure could not be computed, see {child_log()}"
+                typer.echo(f"{note}; the estimate is rough", err=True)
+                break
             memory = MemoryFacts(answers=dict(answers), calibration=facts.memory.calibration)
             facts = replace(facts, memory=memory)
     return replace(found, facts=facts, advice=judge(run, facts, rows, free_ram=free_ram))

@@ -14,7 +14,7 @@ from backprop_tui.core.memory_question import MemoryAnswer
 from backprop_tui.core.memory_rough import rough_parts
 from backprop_tui.core.runfile import RunFile
 
-TORCH_ON_CPU = 550 * 2**20  # bytes the libraries themselves take (measured)
+TORCH_ON_CPU = 650 * 2**20  # bytes the libraries themselves take in a run (measured)
 # overhead: the CUDA context, workspaces, and what the allocator rounds up; on a CPU the libraries.
 PARTS = (
     "weights",
@@ -110,6 +110,12 @@ def not_modelled(run: RunFile, facts: Facts, plan: Effective) -> str:
         return reason
     answer = _answer(run, facts, plan)
     return answer.why if answer else ""
+
+
+def exact_failed(run: RunFile, facts: Facts, plan: Effective) -> bool:
+    """Whether the computation of the exact figure broke off, which says nothing of the model."""
+    answer = _answer(run, facts, plan)
+    return answer is not None and answer.parts is None and not answer.why
 
 
 def _unknown_kind(model: ModelFacts) -> str:

@@ -10,6 +10,12 @@ from backprop_tui.core.runfile import RunFile
 
 # Two rows of a batch as long as the longest of all, the others as long as all but one in 100.
 LONGEST = 2
+# By the natural shape of a method, the sides of a data set that each of its answers may come from.
+ANSWERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "paired": (("chosen",), ("rejected",)),
+    "sft": (("completion", "chosen"),),
+    "unpaired": (("completion", "chosen", "rejected"),),
+}
 MARKUP = 32  # tokens that a chat template puts around the texts, about
 STEP = 16  # tokens
 
@@ -54,8 +60,7 @@ def heaviest(run: RunFile, data: DataFacts | None, plan: Effective) -> tuple[Row
 def _row(run: RunFile, data: DataFacts | None, plan: Effective, of: str) -> Row:
     """One row, each part as long as the longest (max) or as all but one in 100 (p99)."""
     tokens = data.tokens if data is not None and data.tokens else {}
-    pairs = METHODS[run.method].shapes[0] == "paired"
-    names = ("chosen", "rejected") if pairs else ("completion",)
+    answers_of = ANSWERS[METHODS[run.method].shapes[0]]
     limit = plan.max_length
 
     def length(*sides: str) -> int:
@@ -64,7 +69,7 @@ def _row(run: RunFile, data: DataFacts | None, plan: Effective, of: str) -> Row:
 
     # Lengths are of the texts alone. Rounded up, plans that differ by little share an answer.
     whole = min(limit, _rounded(length("row") + MARKUP))
-    answers = [min(_rounded(length(name, "chosen", "completion")), whole - 1) for name in names]
+    answers = [min(_rounded(length(*names)), whole - 1) for names in answers_of]
     prompt = min(_rounded(length("prompt") + MARKUP), whole - max(answers))
     return (max(prompt, 1), *(max(answer, 1) for answer in answers))
 

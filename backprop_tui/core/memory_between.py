@@ -1,7 +1,8 @@
 """The best that is known of a plan's memory: exact, between two exact answers, or rough.
 
-On the lean engine the peak is a maximum of straight lines in the tokens of a batch. Such a curve
-lies below the straight line between two of its points, so two answers bound what is between them.
+On the lean engine the peak is a maximum of straight lines in the tokens of a batch, but for the
+tile of logits, which grows to its size and no further. But for that, such a curve lies below the
+straight line between two of its points: with room for the tile, two answers bound what is between.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.memory import Estimate, estimate
 from backprop_tui.core.memory_ask import question
 from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
+from backprop_tui.core.memory_rough import TILE
 from backprop_tui.core.runfile import RunFile
 
 Answers = Mapping[MemoryQuestion, MemoryAnswer]
@@ -70,6 +72,7 @@ def _on_the_line(low: MemoryAnswer, high: MemoryAnswer, share: float) -> MemoryA
         name: int(first.get(name, 0) + share * (last.get(name, 0) - first.get(name, 0))) + 1
         for name in names
     }
+    parts["loss"] = parts.get("loss", 0) + 2 * TILE
     return MemoryAnswer(parts=parts, at=high.at)
 
 

@@ -85,6 +85,9 @@ def _step_bytes(run: RunFile, model: ModelFacts, plan: Effective) -> tuple[float
     kept = layers - recomputed
     # A recomputed layer keeps its input, and its tensors for as long as it is recomputed.
     activations = kept * block + recomputed * tokens * hidden * width + (block if recomputed else 0)
+    if plan.precision == "int8":
+        # bitsandbytes keeps the input of each layer where checkpointing does not reach it.
+        activations += recomputed * tokens * width * (3 * hidden + inner)
     vocabulary = model.vocabulary or 0
     if _is_lean(run):
         loss: float = tokens * hidden * 4 + TILE

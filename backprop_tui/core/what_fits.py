@@ -4,8 +4,8 @@ asked. Pure; exact wherever the answers are in `facts.memory`. All that a screen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -74,10 +74,26 @@ def table(
 
     "changes": with checkpointing every layer and the smallest batch it fits.
     """
-    return tuple(
+    cells = [
         _cell(run, facts, rows, free_ram, place, changes)
         for place, changes in _places(run, facts, rows)
+    ]
+    return tuple(_of_one_mind(cell, cells) for cell in cells)
+
+
+def _of_one_mind(cell: Cell, cells: Sequence[Cell]) -> Cell:
+    """A rough cell by what is exact of others: longer rows than some that do not fit do not."""
+    shorter = (
+        one
+        for one in cells
+        if (one.method, one.precision) == (cell.method, cell.precision)
+        and one.max_length < cell.max_length
+        and (one.verdict, one.rough) == ("no", False)
     )
+    least = max((one.needed or 0 for one in shorter), default=None)
+    if not cell.rough or least is None:
+        return cell
+    return replace(cell, verdict="no", needed=max(least, cell.needed or 0), rough=False)
 
 
 def wanted(

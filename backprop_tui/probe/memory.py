@@ -15,11 +15,12 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
+import backprop_tui
 from backprop_tui.core.memory import PARTS
 from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion, as_json
-from backprop_tui.core.paths import user_cache
+from backprop_tui.core.paths import user_cache, user_log
 
 # What an answer depends on beside the question.
 LIBRARIES = ("backprop-tui", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes")
@@ -73,7 +74,13 @@ class MemoryOracle:
     def _from_child(self, asked: MemoryQuestion) -> MemoryAnswer | None:
         """None: the child died, was ended, or took too long."""
         if self._child is None or self._child.poll() is not None:
-            self._child = _start()
+            try:
+                self._child = _start()
+            except OSError as error:
+                logger.warning("the memory child does not start: %s", error)
+                return None
+            if self._closed:  # meanwhile
+                self._child.kill()
         child = self._child
         timer = threading.Timer(PATIENCE, child.kill)
         timer.daemon = True
@@ -83,7 +90,7 @@ class MemoryOracle:
             assert child.stdout is not None
             print(as_json(asked), file=child.stdin, flush=True)
             return _answer(json.loads(child.stdout.readline()))
-        except (OSError, ValueError) as error:  # a broken pipe, an empty line
+        except (OSError, ValueError, RecursionError) as error:  # a broken pipe, an empty line
             logger.warning("the memory child gave no answer: %s", error)
             child.kill()
             child.wait()  # the next question sees that it is gone
@@ -100,17 +107,33 @@ class MemoryOracle:
             child.wait()
 
 
+def child_log() -> Path:
+    """What the last child said, a traceback among it."""
+    return user_log().with_name("memory.log")
+
+
 def _start() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        # Fake tensors need no threads, and the child none of the user's interrupts.
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    # Our own package from where it is, and nothing from the folder that the user is in.
+    paths = (str(Path(backprop_tui.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    try:
+        log: IO[str] | int = child_log().open("w")
+    except OSError:
+        log = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            # Fake tensors need no threads, and the child none of the user's interrupts.
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            start_new_session=True,
+        )
+    finally:
+        if not isinstance(log, int):
+            log.close()
 
 
 def _answer(raw: object) -> MemoryAnswer:
@@ -148,7 +171,7 @@ def _read(asked: MemoryQuestion) -> MemoryAnswer | None:
     """The kept answer; None where there is none, or none that can be read."""
     try:
         return _answer(json.loads(_path(asked).read_text("utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

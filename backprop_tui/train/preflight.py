@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MOST_LOWERED = 4  # times, before the run is given up
 GREW = 0.05  # share of the card that other processes took meanwhile, to be worth a word
-SAME_ROWS = 0.05  # how far the tokens asked for may be from those tried, to learn from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,9 @@ class _Preflight:
                 return why
             tidy()  # the trainer that did not fit is gone
             less = lowered(before, self.found.plan)
-            if less is None or attempt == MOST_LOWERED:
+            if attempt == MOST_LOWERED:
+                raise self._nothing_fits(f"{why}, lowered {MOST_LOWERED} times already")
+            if less is None:
                 batch, longest = self.found.plan.batch_size, self.found.plan.max_length
                 raise self._nothing_fits(
                     f"{why}, and no smaller plan that trains the same is left: a batch has "
@@ -109,7 +110,7 @@ class _Preflight:
             took = tried(trainer, builder.train, builder.heldout, meter)
         except torch.OutOfMemoryError:
             return f"The heaviest batch does not fit{self._into()}"
-        said = self._expected()
+        said = self._expected(took)
         on_card = self.found.plan.device == "cuda"
         needed = None
         if said:  # on a CPU tensors alone are measured
@@ -124,7 +125,7 @@ class _Preflight:
             )
         )
         if said and not said.rough:
-            self._learn(said, took)
+            self._learn(said)
         if self.room.free is not None and meter.peak > self.room.free:
             free = f"{size(self.room.free)} are free"
             return f"The heaviest batch takes {size(meter.peak)} and {free}{self._others()}"
@@ -187,26 +188,20 @@ class _Preflight:
     def _asked(self) -> MemoryQuestion | None:
         return question(self.session.run, self.found.facts, self.found.plan)
 
-    def _expected(self) -> Estimate | None:
-        """The estimate of the plan, exact where the answer is known already."""
+    def _expected(self, took: Tried | None = None) -> Estimate | None:
+        """The estimate of the plan; exact, and of the very rows, once they were tried."""
         facts, asked = self.found.facts, self._asked()
         answers = dict(facts.memory.answers)
-        if asked and asked not in answers:
+        if asked and took:
             with MemoryOracle() as oracle:
-                # Before a run no other process may take memory.
-                answer = oracle.ask(asked) if self.session.probing else oracle.known(asked)
-            if answer:
-                answers[asked] = answer
+                answers[asked] = oracle.ask(replace(asked, rows=took.rows))
         facts = replace(facts, memory=replace(facts.memory, answers=answers))
         return estimate(self.session.run, facts, self.found.plan, self.room.free)
 
-    def _learn(self, said: Estimate, took: Tried) -> None:
-        """Keep what the card took for the next estimate, where the rows were as heavy as said."""
-        card, asked, meter = self.found.facts.gpu_card, self._asked(), self.meter
-        if card is None or asked is None or meter.reserved is None:
-            return
-        tokens = sum(sum(row) for row in asked.rows)
-        if abs(tokens - took.tokens) > SAME_ROWS * took.tokens:
+    def _learn(self, said: Estimate) -> None:
+        """Keep what the card took for the next estimate."""
+        card, meter = self.found.facts.gpu_card, self.meter
+        if card is None or meter.reserved is None:
             return
         gpu = self.found.facts.gpu
         predicted = said.needed - said.parts["overhead"]

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from backprop_tui.core.memory_question import Row
+from backprop_tui.train.encoded import IGNORE, EncodedChat
 from backprop_tui.train.meter import Meter
 
 PLAIN = (bool, int, float, str, type(None))
@@ -25,12 +27,12 @@ CONTAINERS = (list, tuple, set, deque)
 @dataclass(frozen=True, slots=True)
 class Tried:
     """step: seconds of an optimizer step on rows of average length, as far as the heaviest batch
-    tells. measuring: seconds for all held-out rows. tokens: of the heaviest training batch.
-    learned, saved: bytes of what is trained, and of a checkpoint."""
+    tells. measuring: seconds for all held-out rows. rows: lengths of the heaviest training batch,
+    as a memory question has them. learned, saved: bytes of what is trained, and of a checkpoint."""
 
     step: float
     measuring: float
-    tokens: int
+    rows: tuple[Row, ...]
     learned: int
     saved: int
 
@@ -40,7 +42,7 @@ class Heaviest(NamedTuple):
 
     batch: Any
     share: float
-    tokens: int
+    rows: tuple[Row, ...]
 
 
 def tried(trainer: Any, train: Sequence[Any], heldout: Sequence[Any], meter: Meter) -> Tried:
@@ -63,7 +65,7 @@ def tried(trainer: Any, train: Sequence[Any], heldout: Sequence[Any], meter: Met
     return Tried(
         step=seconds * batch.share * args.gradient_accumulation_steps + update,
         measuring=measuring * held.share * batches if held else 0.0,
-        tokens=batch.tokens,
+        rows=batch.rows,
         learned=one.learned,
         saved=one.learned + one.state,
     )
@@ -134,7 +136,16 @@ def heaviest(trainer: Any, rows: Sequence[Any], *, training: bool) -> Heaviest:
         batch = trainer.data_collator([dataset[row] for row in picked])
     else:  # read to its end: accelerate keeps count of loaders that are being read
         (batch,) = trainer.get_eval_dataloader(dataset.select(picked))
-    return Heaviest(batch, share, tokens)
+    return Heaviest(batch, share, tuple(_lengths(rows[row]) for row in picked))
+
+
+def _lengths(row: Any) -> Row:
+    """Tokens of its prompt and of each answer."""
+    if isinstance(row, EncodedChat):
+        answer = sum(label != IGNORE for label in row.labels)
+        return len(row.input_ids) - answer, answer
+    names = ("prompt", "chosen", "rejected", "completion")
+    return tuple(len(getattr(row, name)) for name in names if hasattr(row, name))
 
 
 def _tokens(row: Any) -> int:

@@ -62,6 +62,8 @@ def mark(view: View, step: str, current: str, visited: set[str]) -> tuple[str, s
     for level in ("problem", "warning"):
         if level in levels:
             return SIGNS.level(level), COLOURS[level]
+    if step == "memory" and view.memory is None:
+        return " ", ""
     if any(view.is_todo(item) for item in items):
         return SIGNS.todo, "$text-primary"
     return SIGNS.done, "$text-success"

@@ -865,7 +865,7 @@ def test_the_machine_is_not_judged_before_it_is_known(device: str) -> None:
             {**CPU, "data.max_length": 4096, "training.batch_size": 5},
             data=MARKS,
             model=replace(SMALL, context=2048),
-            free_ram=700 * MB,
+            free_ram=800 * MB,
         ),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -163,6 +165,31 @@ def test_the_oldest_answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> No
         for length in range(20, 25):
             oracle.ask(replace(ASKED, max_length=length))
     assert len(list(memory._path(ASKED).parent.iterdir())) == 2
+
+
+def test_the_child_takes_nothing_from_the_folder_that_the_user_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "a model from somewhere"
+    bad.mkdir()
+    for name in ("json.py", "random.py", "quick_child.py"):
+        (bad / name).write_text(f"open({str(tmp_path / 'harm')!r}, 'w')")
+    monkeypatch.chdir(bad)
+    with MemoryOracle() as oracle:
+        assert number(oracle.ask(ASKED)) == 0
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_real_child_ends_when_nobody_listens_any_more() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "backprop_tui.train.memory"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert child.stdin is not None
+    child.stdin.close()
+    assert child.wait(timeout=60) == 0
 
 
 def test_the_real_child_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ PLAN = replace(
     eval_steps=40,
     save_steps=50,
 )
-TOOK = Tried(step=2.0, measuring=5.0, tokens=1, learned=10, saved=30)
+TOOK = Tried(step=2.0, measuring=5.0, rows=(), learned=10, saved=30)
 
 
 def test_the_time_of_the_whole_run_has_its_measurements() -> None:

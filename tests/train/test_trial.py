@@ -127,16 +127,16 @@ PAIRS = [EncodedPair(n, [1], [1] * 2, [1] * size) for n, size in enumerate((5, 9
 
 def test_of_batches_that_are_drawn_the_longest_rows_stand_for_the_worst() -> None:
     found = heaviest(trainer_of(CHATS, lean=False), CHATS, training=True)
-    assert (found.batch, found.tokens) == ([1, 3], 17)
+    assert (found.batch, found.rows) == ([1, 3], ((0, 9), (0, 8)))
     assert found.share == pytest.approx((25 / 5 * 2) / 17)
 
 
 def test_the_lean_engine_trains_on_its_heaviest_batch_first() -> None:
     found = heaviest(trainer_of(PAIRS, lean=True), PAIRS, training=True)
-    assert (found.batch, found.tokens) == ([3, 1], 8 + 9 + 2 * 3)
+    assert (found.batch, found.rows) == ([3, 1], ((1, 2, 8), (1, 2, 9)))
 
 
 @pytest.mark.parametrize("lean", [True, False])
 def test_held_out_rows_are_read_in_their_order(lean: bool) -> None:
     found = heaviest(trainer_of(CHATS, lean=lean), CHATS, training=False)
-    assert (found.batch, found.tokens) == ([0, 1], 14)
+    assert (found.batch, found.rows) == ([0, 1], ((0, 5), (0, 9)))

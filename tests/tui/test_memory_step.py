@@ -43,7 +43,7 @@ async def test_what_does_not_fit_is_said_with_its_reason_and_f6_makes_it_fit(
         await it.shows("does not fit: activations take 7.0 GB", "f6 applies: batch 1 x 16")
         await it.shows("14.2 GB needed, 11.0 GB free on the card", "c activations 7.0 GB")
         await it.shows("free now 11.0 GB of 12.0 GB", "held by python3 1.0 GB")
-        await it.shows("largest batch 1 row", "time per step not known before the first run")
+        await it.shows("largest batch 1 row", "time per step check --probe measures it")
         assert clipped(it.app) == []
         before = it.app.plan.effective_batch
         await it.press("f6")

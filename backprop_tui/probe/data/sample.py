@@ -17,6 +17,7 @@ from backprop_tui.core.rows import Labelled, Message, Pair, Row, prompt_of, text
 from .clean import SAMPLE, SHOWN, Loaded, as_text, sample
 
 EXAMPLE = 2000  # characters shown of one field
+TURN = 8  # tokens that a chat template writes around each further turn, about
 LONGEST = 16  # rows, of all, that are measured for their length
 ROW = "row"  # the tokens of a whole row
 
@@ -121,12 +122,20 @@ def with_tokens(
 
 
 def _longest(rows: Sequence[Row], count: Callable[[list[str]], list[int]]) -> dict[str, int]:
-    """Field -> the most tokens it has in the rows with most characters, "row" among them."""
+    """Field -> the most tokens it has in the rows with most text, "row" among them, with what a
+    template writes around the turns of a conversation."""
 
     def characters(row: Row) -> int:
         return sum(len(text_of(messages)) for messages in fields(row).values())
 
-    found = _lengths(heapq.nlargest(LONGEST, rows, key=characters), count)
+    def in_bytes(row: Row) -> int:  # scripts with more bytes a character have more tokens too
+        return sum(len(text_of(messages).encode()) for messages in fields(row).values())
+
+    longest = [row for key in (characters, in_bytes) for row in heapq.nlargest(LONGEST, rows, key)]
+    found = _lengths(longest, count)
+    for name, values in found.items():
+        turns = (len(fields(row)[name]) for row in longest)
+        found[name] = [n + TURN * (turn - 1) for n, turn in zip(values, turns, strict=True)]
     answers = [values for name, values in found.items() if name != "prompt"]
     whole = [a + max(b) for a, b in zip(found["prompt"], zip(*answers, strict=True), strict=True)]
     return {name: max(values) for name, values in found.items()} | {ROW: max(whole)}

@@ -77,6 +77,8 @@ def _wrong(
             return _disagreement(path, model, groups, right, limit)
     except CannotShare as error:
         return str(error)
+    except torch.OutOfMemoryError:
+        raise  # it says nothing of the model
     except Exception as error:  # of any kind: the slow way is always there
         logger.warning("%s: %s", path, error, exc_info=True)
         return f"this model's code does not allow it ({error})"

@@ -11,11 +11,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import sys
+import threading
 from dataclasses import asdict
 
-# No weights and no network: everything is in the question.
-os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "CUDA_VISIBLE_DEVICES": ""}
+# No weights, no network and no card: everything is in the question. Nothing is compiled either, so
+# that the compiler, which takes two seconds to load, stays out.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "TORCHDYNAMO_DISABLE": "1",
+}
 
 
 def main() -> None:
@@ -27,13 +35,22 @@ def main() -> None:
     from backprop_tui.train.memory.estimate import answer
 
     load_libraries(("torch", "transformers", "peft"))
+    asked: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        for line in sys.stdin:
+        while True:
             try:
-                found = answer(from_json(line))
+                found = answer(from_json(asked.get()))
             except Exception as error:  # noqa: BLE001 - the next question may be answered
                 found = MemoryAnswer(why=f"it cannot be told ({type(error).__name__}: {error})")
             print(json.dumps(asdict(found)), file=answers, flush=True)
+
+
+def _listen(asked: queue.Queue[str]) -> None:
+    """Who asked is gone when the pipe is closed: what is computed for nobody ends there."""
+    for line in sys.stdin:
+        asked.put(line)
+    os._exit(0)
 
 
 if __name__ == "__main__":

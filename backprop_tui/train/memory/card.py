@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-import bitsandbytes as bnb
 import torch
 from bitsandbytes.autograd import _functions as functions
 from torch import Tensor
@@ -48,12 +47,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Tensor:
 
 
 @contextmanager
-def as_on_a_card(model: torch.nn.Module) -> Iterator[None]:
+def as_on_a_card() -> Iterator[None]:
     """Rehearse what a card would do: its attention and products of 8 bits, autocast as it is asked
     for there, optimizer steps over all weights together."""
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear8bitLt):
-            module.state.threshold = 0.0  # which columns stay in 16 bits, only values tell
     asked = torch.is_autocast_enabled
 
     def enabled(*device: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,10 +20,32 @@ from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion
 from backprop_tui.train.engine.attention import CannotShare
 from backprop_tui.train.engine.check import QUICKER
 from backprop_tui.train.engine.forward import OWN
-from backprop_tui.train.memory.fakes import CannotModel, config_of, in_one_line, skeleton
+from backprop_tui.train.memory.fakes import (
+    CannotModel,
+    config_of,
+    in_one_line,
+    skeleton,
+    stored_precision,
+)
 from backprop_tui.train.memory.peak import Peak
 from backprop_tui.train.memory.rehearse import rehearse
 
+IN_WORDS = {
+    "check": "the check before the first step",
+    "forward": "the forward pass",
+    "reference": "a forward pass without gradient",
+    "loss": "the loss",
+    "backward, upper layers": "the backward pass",
+    "backward, lower layers": "the backward pass",
+    "optimizer": "the optimizer's step",
+}
+# Architectures whose numbers are the same with a shared prompt (docs/engine.md).
+SHARES = frozenset(
+    (
+        *("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral", "gemma", "gemma2"),
+        *("gemma3_text", "phi", "phi3", "olmo2", "cohere", "granite", "gpt2"),
+    )
+)
 FEW = 2  # layers of the smaller rehearsal; the larger has twice as many
 ALIKE = 1e-3  # share by which the files' count of parameters may differ from the config's
 
@@ -31,6 +54,11 @@ def answer(asked: MemoryQuestion) -> MemoryAnswer:
     """Bytes at the peak, or why they cannot be told. Never raises for what a config holds."""
     try:
         raw = json.loads(asked.config)
+        if not isinstance(raw, dict):
+            raise CannotModel("its config.json is no object")
+        asked = replace(asked, precision=stored_precision(raw) or asked.precision)
+        if asked.lora is None and asked.optimizer != "adamw" and not asked.on_card:
+            raise CannotModel("what 8-bit optimizers take on a CPU was not modelled")
         layers = config_of(raw).num_hidden_layers
         few = FEW * max(asked.checkpoint_every, 1)
         if not _alike(asked, few, layers) or layers <= 2 * few:
@@ -41,23 +69,29 @@ def answer(asked: MemoryQuestion) -> MemoryAnswer:
         return MemoryAnswer(why=str(error))
     highest = max(found, key=lambda moment: sum(found[moment].parts.values()))
     parts = {part: found[highest].parts.get(part, 0) for part in PARTS[:-1]}
-    return MemoryAnswer(parts=parts, at=highest)
+    return MemoryAnswer(parts=parts, at=IN_WORDS.get(highest, highest))
 
 
 def _peaks(asked: MemoryQuestion, raw: dict[str, Any], layers: int) -> dict[str, Peak]:
     """The moments of a model with so many layers, computed the quickest way it allows."""
     why = ""
+    found: list[dict[str, Peak]] = []
     for path in (*QUICKER, OWN):
         model = _model(asked, raw, layers)
         try:
-            return rehearse(asked, model, path)
+            found.append(rehearse(asked, model, path))
+            if raw.get("model_type") in SHARES or not path.shared:
+                break
         except CannotShare as error:
             why = str(error)
         except torch.OutOfMemoryError as error:  # of this machine
             raise CannotModel("there is too little memory here to tell") from error
         except Exception as error:  # noqa: BLE001 - a model's code, never run so before
             why = in_one_line(error)
-    raise CannotModel(f"its code cannot be followed ({why})")
+    if not found:
+        raise CannotModel(f"its code cannot be followed ({why})")
+    # Whether prompts are shared, only numbers tell: the way that takes more may be the one.
+    return max(found, key=lambda peaks: max(peak.total for peak in peaks.values()))
 
 
 def _model(asked: MemoryQuestion, raw: dict[str, Any], layers: int) -> Any:

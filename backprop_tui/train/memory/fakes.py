@@ -16,7 +16,14 @@ BLOCK = 64  # weights that share a scale in nf4
 BLOCK_OF_SCALES = 256  # scales that share one of their own
 # Sizes that the config has to tell: a library's default would be another model's. Two names each:
 # as most architectures call them, and as GPT-2 does.
-NEEDED = (("num_hidden_layers", "n_layer"), ("hidden_size", "n_embd"), ("vocab_size",))
+NEEDED = (
+    (("num_hidden_layers", "n_layer"), 1000),
+    (("hidden_size", "n_embd"), 200_000),
+    (("vocab_size",), 10_000_000),
+)
+# What a config says of the code to run is not for it to say.
+NOT_SIZES = ("model_type", "auto_map", "attn_implementation", "_attn_implementation")
+RECURRENT = ("mamba_", "ssm_", "linear_", "rwkv", "lru_")  # beginnings of keys
 # Keys of nested configs that read something else than text.
 OTHER_INPUTS = ("vision_config", "audio_config", "speech_config", "encoder")
 
@@ -34,15 +41,16 @@ def config_of(raw: dict[str, Any], layers: int | None = None) -> Any:
 
     if found := [key for key in OTHER_INPUTS if raw.get(key)]:
         raise CannotModel(f"it reads more than text ({found[0]})")
-    quantised = raw.get("quantization_config")
-    if quantised and quantised.get("quant_method", "bitsandbytes") != "bitsandbytes":
-        raise CannotModel(f"its weights are quantised with {quantised['quant_method']}")
-    for names in NEEDED:
-        if not any(isinstance(raw.get(name), int) and raw[name] > 0 for name in names):
-            raise CannotModel(f"its config.json does not give {names[0]} as a number above 0")
+    if any(key.startswith(RECURRENT) for key in raw) or "linear" in str(raw.get("layer_types")):
+        raise CannotModel("its recurrent layers take other memory on a card than was modelled")
+    for names, most in NEEDED:
+        if not any(isinstance(raw.get(name), int) and 0 < raw[name] <= most for name in names):
+            raise CannotModel(
+                f"its config.json does not give {names[0]} as a number from 1 to {most:,}"
+            )
     kind = str(raw.get("model_type", ""))
     try:
-        config = AutoConfig.for_model(kind, **{k: v for k, v in raw.items() if k != "model_type"})
+        config = AutoConfig.for_model(kind, **{k: v for k, v in raw.items() if k not in NOT_SIZES})
     except Exception as error:  # of any kind: a config is anybody's file
         raise CannotModel(
             f"transformers does not read its config ({in_one_line(error)})"
@@ -51,6 +59,23 @@ def config_of(raw: dict[str, Any], layers: int | None = None) -> Any:
     if layers is not None:
         _shorten(config, layers)
     return config
+
+
+def stored_precision(raw: dict[str, Any]) -> str | None:
+    """The precision of a checkpoint that is stored quantised, None of any other. CannotModel."""
+    quantised = raw.get("quantization_config")
+    if quantised is None:
+        return None
+    if not isinstance(quantised, dict):
+        raise CannotModel("its config.json says in no known way how it is quantised")
+    method = quantised.get("quant_method", "bitsandbytes")
+    if method != "bitsandbytes":
+        raise CannotModel(f"its weights are quantised with {method}")
+    if quantised.get("load_in_8bit"):
+        return "int8"
+    if quantised.get("bnb_4bit_use_double_quant") and quantised.get("bnb_4bit_quant_type") == "nf4":
+        return "nf4"
+    raise CannotModel("its weights are stored in another 4-bit form than nf4 with double scales")
 
 
 def _shorten(config: Any, layers: int) -> None:
@@ -156,6 +181,7 @@ def _eight_bits(module: Any) -> torch.Tensor:
         torch.empty(module.weight.shape, dtype=torch.int8), requires_grad=False
     )
     weight.CB, weight.SCB = None, None
+    module.state.threshold = 0.0  # which columns stay in 16 bits, only values tell
     module.state.CB, module.state.SCB = weight.data, torch.empty(module.out_features)
     return weight  # type: ignore[no-any-return]
 

@@ -13,6 +13,10 @@ from transformers import TrainerCallback
 
 from backprop_tui.core.memory_question import MemoryQuestion
 from backprop_tui.core.methods import METHODS
+from backprop_tui.train.engine.check import evaluating
+from backprop_tui.train.engine.forward import OWN, sums
+from backprop_tui.train.engine.layout import Group, padded
+from backprop_tui.train.engine.trainer import PreferenceTrainer
 from backprop_tui.train.memory.fakes import quantisation_state, with_fakes
 from backprop_tui.train.memory.peak import Peak, PeakBytes
 from backprop_tui.train.memory.stage import built
@@ -83,6 +87,8 @@ class Rehearsal(PeakBytes):  # type: ignore[no-untyped-call]
     def scratch(self, func: Any, args: tuple[Any, ...]) -> int:
         """Numbers of several types in one operation are made one type first, on a CPU, and what
         is computed in place goes back from it."""
+        if func is aten.logsumexp.default:
+            return int(args[0].numel() * args[0].itemsize)
         if self.on_card or torch.Tag.pointwise not in func.tags:
             return 0
         given = [x for x in args if isinstance(x, torch.Tensor) and x.dim()]
@@ -115,11 +121,13 @@ def rehearse(asked: MemoryQuestion, model: Any, path: Any = None) -> dict[str, P
         if asked.on_card:
             from backprop_tui.train.memory.card import as_on_a_card
 
-            open_.enter_context(as_on_a_card(trainer.model))
+            open_.enter_context(as_on_a_card())
         open_.enter_context(fakes)
         _hold(memory, trainer.model, lora=asked.lora is not None)
         _watch(memory, trainer, asked)
         open_.enter_context(memory)
+        if isinstance(trainer, PreferenceTrainer):
+            _check_before(memory, trainer)
         _step_before(memory, trainer.model, trainer.optimizer)
         if asked.accumulates:
             trainer.add_callback(_Accumulated(memory, trainer.model))
@@ -134,6 +142,23 @@ def _hold(memory: PeakBytes, model: Any, *, lora: bool) -> None:
         memory.hold(parameter, part="adapter" if adapter else "weights")
     memory.hold(*model.buffers(), part="weights")
     memory.hold(*quantisation_state(model), part="quantisation")
+
+
+def _check_before(memory: PeakBytes, trainer: PreferenceTrainer) -> None:
+    """The engine compares itself with the model's own logits on the longest row of all."""
+    rows = trainer.train_dataset
+    groups = [rows.group(row) for row in range(len(rows))]
+    longest = max(groups, key=lambda group: group.packed_tokens)
+    alone = Group(longest.prompt, (max(longest.answers, key=len),))
+    memory.part, memory.moment = "loss", "check"
+    with (
+        torch.no_grad(),
+        evaluating(trainer.model),
+        trainer.lean.using(OWN),
+        trainer.accelerator.autocast(),
+    ):
+        sums(trainer.model, padded([alone], 0))
+    memory.part, memory.moment = "activations", "between steps"
 
 
 def _give_gradients(memory: PeakBytes, model: Any) -> None:

@@ -135,8 +135,8 @@ def shares(values: list[int], whole: int, width: int) -> list[int]:
 
 def label(part: str, width: int) -> str:
     """A part's name if it fits, else its letter, filled to the width."""
-    text = part if len(part) + 1 <= width else LETTERS[part]
-    return text.ljust(width)[:width]
+    text = part if len(part) + 2 <= width else LETTERS[part]
+    return (f" {text}" if width > len(text) else text).ljust(width)[:width]
 
 
 def legend(memory: Estimate, width: int) -> Content:

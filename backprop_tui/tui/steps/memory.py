@@ -12,8 +12,9 @@ from textual.widgets import Static
 
 from backprop_tui.core.disk import disk_needed
 from backprop_tui.core.facts import Gpu
+from backprop_tui.core.memory import exact_failed
 from backprop_tui.core.text import NA, count, plural, size
-from backprop_tui.core.what_fits import Cell, largest_batch, table
+from backprop_tui.core.what_fits import LARGEST_BATCH, Cell, largest_batch, table
 from backprop_tui.tui.facts_table import FactsTable, Line
 from backprop_tui.tui.field import planner
 from backprop_tui.tui.panels import memory
@@ -131,7 +132,10 @@ def verdict(view: View) -> Content:
         text = f"{size(found.needed)} needed, {memory.free(view)}"
         if found.at:
             text += f"; peak: {found.at}"
-        text += f"   computing the exact figure {SIGNS.more}" * found.rough
+        if exact_failed(view.plan, view.facts, view.effective):
+            text += "   the exact figure could not be computed"
+        elif found.rough:
+            text += f"   computing the exact figure {SIGNS.more}"
         lines.append(Content.styled(text, "$muted"))
     if view.change is not None:
         label = f"f6 applies: {view.change.label}".replace(" ", NO_BREAK)
@@ -144,9 +148,10 @@ def facts(view: View) -> list[Line]:
     if view.facts.model is None:
         return []
     rows = largest_batch(view.plan, view.facts, view.rows, view.free_ram)
-    fit = "none fits" if rows == 0 else f"{plural(rows, 'row')} at once" if rows else "not known"
+    more = " or more" if rows == LARGEST_BATCH else ""
+    fit = "none fits" if rows == 0 else f"{plural(rows, 'row')}{more}" if rows else "not known"
     batch = ("largest batch", fit)
-    time = ("time per step", "not known before the first run")
+    time = ("time per step", "check --probe measures it on the saved run file")
     found = view.memory
     disk = size(disk_needed(view.plan, view.effective, found)) if found else "not known"
     costs = (batch, ("disk for a run", disk))

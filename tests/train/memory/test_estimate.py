@@ -68,8 +68,9 @@ def test_the_prediction_is_what_the_allocator_gives_out(number: int) -> None:
         {"method": "simpo", "engine": "trl"},
         {"batch_tokens": 90},
         {"config": EXPERTS},
+        {"config": {"vocab_size": 50_000, "num_hidden_layers": 1}, "rows": ((90, 30, 20),)},
     ],
-    ids=["every weight", "int8", "8-bit optimizer", "TRL", "in parts", "experts"],
+    ids=["every weight", "int8", "8-bit optimizer", "TRL", "in parts", "experts", "many words"],
 )
 def test_other_plans_too(changes: dict[str, Any]) -> None:
     plan = asked(**changes)
@@ -185,6 +186,11 @@ def test_layers_that_differ_are_rehearsed_whole(monkeypatch: pytest.MonkeyPatch)
         ({"vision_config": {"hidden_size": 8}}, "more than text"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised with gptq"),
         ({"num_attention_heads": 7}, "transformers does not read its config"),
+        ({"num_hidden_layers": 10**9}, "from 1 to 1,000"),
+        ({"vocab_size": -5}, "from 1 to 10,000,000"),
+        ({"quantization_config": ["nf4"]}, "in no known way"),
+        ({"quantization_config": {"load_in_4bit": True}}, "another 4-bit form"),
+        ({"mamba_d_state": 16}, "recurrent layers"),
     ],
 )
 def test_what_was_not_modelled_has_no_answer(config: dict[str, Any], why: str) -> None:
@@ -199,3 +205,28 @@ def test_files_that_hold_other_weights_than_the_config_makes_have_no_answer() ->
     found = answer(replace(asked(), parameters=made * 2))
     assert found.parts is NOTHING
     assert f"its config makes {made:,} parameters, and its files have {made * 2:,}" in found.why
+
+
+def test_a_checkpoint_that_is_stored_quantised_stays_so() -> None:
+    stored = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    assert answer(asked(stored, precision="nf4")) == answer(asked(precision="int8"))
+
+
+def test_a_model_that_may_not_share_its_prompts_takes_what_the_dearer_way_takes() -> None:
+    unknown = {"model_type": "gpt_neox", "intermediate_size": 704}
+    assert unknown["model_type"] not in estimate.SHARES
+    rows = ((100, 8, 8),) * 4  # sharing saves nearly half
+    shared = answer(asked(rows=rows))
+    apart = answer(asked(unknown, rows=rows))
+    assert shared.parts is not None
+    assert apart.parts is not None
+    assert apart.parts["activations"] > 1.3 * shared.parts["activations"]
+
+
+def test_the_check_before_the_first_step_is_counted() -> None:
+    large = {"vocab_size": 200_000, "num_hidden_layers": 1}
+    found = answer(asked(large, rows=((90, 30, 20),), checkpoint_every=1))
+    assert found.at == "the check before the first step"
+    assert found.parts is not None
+    # Logits of a row in bf16; of its answer's places in float32, and their exponentials.
+    assert found.parts["loss"] == pytest.approx(200_000 * (120 * 2 + 30 * 8), rel=0.01)
