@@ -19,6 +19,7 @@ from backprop_tui.core.text import count, rate
 if TYPE_CHECKING:
     from backprop_tui.probe.survey import Survey
 
+NO_ROOM = "RUN_DOES_NOT_FIT"
 ROUGH_HELP = "Estimate the memory roughly: quick, and good to about a third."
 EXACT_HELP = "Estimate the memory exactly for the whole table: minutes, the first time."
 
@@ -55,6 +56,9 @@ def check_command(
     # What cannot run anyway is refused at once.
     most = check_memory.ALL if exact else 0 if rough or refused else check_memory.FEW
     found, memory = check_memory.estimated(run, found, _output(run), most=most, of_table=exact)
+    if probe and memory["fits"] is False and found.plan.device == "cpu":
+        hint = "a machine that runs out of memory ends processes; make the plan smaller first"
+        raise InputError(f"--probe is not tried: {memory['words']}", hint=hint, code=NO_ROOM)
     measured = probed(run) if probe and not refused else None
     if as_json:
         _show_json(run, found, overrides, memory, measured)

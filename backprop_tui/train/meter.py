@@ -59,13 +59,16 @@ class TensorMeter:
 
     def __init__(self) -> None:
         self.peak = 0
+        self._before: int | None = None  # bytes that were free when it was first asked
         self._watch = ExitStack()
 
     def room(self) -> Room:
-        """The memory that is free now."""
+        """What was free before the model was read: the peak counts it as well."""
         import psutil
 
-        return Room(psutil.virtual_memory().available)
+        if self._before is None:
+            self._before = psutil.virtual_memory().available
+        return Room(self._before)
 
     @contextmanager
     def watching(self, trainer: Any) -> Iterator[None]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
 from backprop_tui.cli import app
 from backprop_tui.core import runfile_io
+from backprop_tui.core.errors import InputError
 from backprop_tui.core.events import Failed
 from backprop_tui.core.memory_question import MemoryAnswer
 from backprop_tui.probe.memory import MemoryOracle
@@ -75,3 +78,16 @@ def test_what_goes_wrong_is_said_with_its_exit_code(
     done = check(tmp_path, "--probe")
     assert done.exit_code == 3
     assert "error: It does not fit.  [RUN_DOES_NOT_FIT]\n  use nf4" in done.stderr
+
+
+def test_a_plan_too_large_for_main_memory_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=100 * MIB, total=200 * MIB)
+    )
+    monkeypatch.setattr(probing, "probe", lambda *_arguments: pytest.fail("it was tried"))
+    done = check(tmp_path, "--probe")
+    assert isinstance(done.exception, InputError)
+    assert done.exception.code == "RUN_DOES_NOT_FIT"
+    assert "--probe is not tried: roughly: does not fit" in done.exception.message
