@@ -131,7 +131,7 @@ def _measured(cell: Cell, options: Any, base: Base, oracle: Any, folder: Path) -
         stay_as_loaded(model)
         dtypes = {name: one.dtype for name, one in model.named_parameters()}
         rows = encoded(cell.method, lengths)
-        trainer = build(setting, model, rows, folder)
+        trainer, checked = _built(setting, model, rows, folder)
         if hasattr(trainer, "prepare"):
             trainer.prepare()
         tried(trainer, rows, [], meter)
@@ -139,7 +139,35 @@ def _measured(cell: Cell, options: Any, base: Base, oracle: Any, folder: Path) -
         base.drop()
         return replace(cell, failed=reason(error))
     _release(trainer, dtypes)
-    return replace(cell, real=meter.peak if options.cpu else meter.reserved)
+    return replace(cell, real=max(checked, meter.peak if options.cpu else meter.reserved))
+
+
+def _built(setting: Setting, model: Any, rows: list[Any], folder: Path) -> tuple[Any, int]:
+    """The trainer, and the peak of building it: the lean engine checks itself there."""
+    import torch
+
+    from backprop_tui.train.memory.fakes import quantisation_state
+    from backprop_tui.train.memory.peak import PeakBytes
+
+    if setting.device == "cuda":
+        trainer = build(setting, model, rows, folder)
+        _worst(trainer)
+        return trainer, torch.cuda.max_memory_reserved()
+    memory = PeakBytes()
+    memory.hold(*model.parameters(), *model.buffers(), *quantisation_state(model))
+    with memory:
+        trainer = build(setting, model, rows, folder)
+    _worst(trainer)
+    return trainer, memory.peak
+
+
+def _worst(trainer: Any) -> None:
+    """Each answer of kto borrows the longest one, which is what was asked about."""
+    from backprop_tui.train.engine.batch import RowSet
+    from backprop_tui.train.memory.stage import borrow_longest
+
+    if isinstance(trainer.train_dataset, RowSet):
+        borrow_longest(trainer.train_dataset)
 
 
 def rows_of(method: str, longest: int, batch: int) -> tuple[Row, ...]:

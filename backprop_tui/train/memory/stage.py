@@ -70,8 +70,13 @@ def built(
 
 def _fill(rows: RowSet) -> None:
     """What comes from the whole set and not from these rows: of the frozen base two numbers a
-    row; for kto an answer to borrow, the longest one, as in the worst batch."""
+    row; for kto an answer to borrow."""
     rows.reference = torch.zeros(len(rows), 2)
+    borrow_longest(rows)
+
+
+def borrow_longest(rows: RowSet) -> None:
+    """As in the worst batch of kto: each row borrows the longest answer of all."""
     if rows.labelled:
         longest = max(range(len(rows)), key=lambda row: len(rows.rows[row].completion))
         rows.borrowed = [longest] * len(rows)
