@@ -19,7 +19,8 @@ from backprop_tui.cli.plan import SET_HELP
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import BackpropError
-from backprop_tui.core.events import Event, Failed, Finished, History
+from backprop_tui.core.events import Event, Failed, Finished
+from backprop_tui.core.history import History
 from backprop_tui.core.lines import line
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.distributed import Team

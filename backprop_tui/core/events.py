@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
@@ -111,6 +111,7 @@ class GpuSampled:
     power: float | None = None
     power_limit: float | None = None
     others: int | None = None  # bytes that other processes hold on the card
+    throttle: str = ""  # why the card holds itself back: "thermal", "power", ...; "" when it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +150,45 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """Training waits, its state in memory. why: "you asked for it", a full disk, a hot card."""
+
+    t: float
+    step: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """Training goes on after a pause."""
+
+    t: float
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amended:
+    """The plan was changed while it ran, so that the run could go on. changes: key -> new value."""
+
+    t: float
+    step: int
+    why: str
+    changes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A process took the run up again after `step`; what an earlier one did later is void.
+
+    checkpoint: what it goes on from, "" when it begins anew.
+    """
+
+    t: float
+    step: int
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The run ended as planned, or was stopped and saved."""
 
@@ -159,6 +199,7 @@ class Finished:
     memory_peak: int | None
     path: str  # the folder of the adapter or model; "" when nothing had been learned yet
     replay: str  # the command that repeats the run
+    why: str = ""  # what stopped it, when that was not a person
 
     @property
     def exit_code(self) -> int:
@@ -189,6 +230,10 @@ Event = (
     | GpuSampled
     | Warned
     | Saved
+    | Paused
+    | Continued
+    | Amended
+    | Resumed
     | Finished
     | Failed
 )
@@ -213,54 +258,3 @@ def from_line(line: str) -> Event | None:
         return kind(**{key: value for key, value in plain.items() if key in known})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-@dataclass(slots=True)
-class History:
-    """The events so far, sorted for reading. Grows by `add`; the only mutable value here."""
-
-    started: Started | None = None
-    probed: Probed | None = None
-    stage: str = ""
-    steps: list[Step] = field(default_factory=list)
-    evaluations: list[Evaluated] = field(default_factory=list)
-    gpu: list[GpuSampled] = field(default_factory=list)
-    warnings: list[Warned] = field(default_factory=list)
-    saved: list[Saved] = field(default_factory=list)
-    ended: Finished | Failed | None = None
-
-    def add(self, event: Event) -> None:
-        """Take in one event."""
-        match event:
-            case Preparing():
-                self.stage = event.stage
-            case Started():
-                self.started, self.stage = event, "training"
-            case Probed():
-                self.probed = event
-            case Step():
-                self.steps.append(event)
-            case Evaluated():
-                self.evaluations.append(event)
-            case GpuSampled():
-                self.gpu.append(event)
-            case Warned():
-                self.warnings.append(event)
-            case Saved():
-                self.saved.append(event)
-            case Finished() | Failed():
-                self.ended = event
-
-    @property
-    def last(self) -> Step | None:
-        """The newest step."""
-        return self.steps[-1] if self.steps else None
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds to the end at the pace of the last 20 steps; None before the second step."""
-        recent = self.steps[-20:]
-        if len(recent) < 2 or recent[-1].step == recent[0].step:
-            return None
-        pace = (recent[-1].t - recent[0].t) / (recent[-1].step - recent[0].step)
-        return pace * (recent[-1].steps - recent[-1].step)

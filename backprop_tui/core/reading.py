@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
+from backprop_tui.core.events import Evaluated, Failed, Finished, Step
+from backprop_tui.core.history import History
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.text import NA, percent
 

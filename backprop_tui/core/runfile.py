@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, create_model
 
 from backprop_tui.core.facts import Shape
 from backprop_tui.core.methods import METHODS
+from backprop_tui.core.runfile_guards import GuardsSection
 from backprop_tui.core.runfile_methods import (
     METHOD_SECTIONS,
     WRITTEN,
@@ -139,6 +140,11 @@ class TrainingSection(Section):
     save_steps: WholePositive | None = Field(
         None, description="Save a checkpoint every so many steps; absent: twice a run."
     )
+    keep_best: bool = Field(
+        False,
+        description="At the end save the weights that were best on the held-out rows (see "
+        "guards.watch), not the last ones.",
+    )
     seed: Seed = Field(0, description="Seed of adapter weights and dropout.")
 
 
@@ -187,6 +193,9 @@ class ProvenanceSection(Section):
     lowered: dict[str, str] = Field(
         default_factory=dict, description="Keys lowered before step 1, because it did not fit."
     )
+    amended: dict[str, str] = Field(
+        default_factory=dict, description="Keys changed while it ran, and after which step."
+    )
 
 
 class _Plan(Section):
@@ -209,6 +218,7 @@ class _Plan(Section):
     lora: LoraSection | None = Field(None, description="Absent: full fine-tuning.")
     training: TrainingSection = TrainingSection()
     machine: MachineSection = MachineSection()
+    guards: GuardsSection = GuardsSection()
     sft: SftSection | None = None
     orpo: OrpoSection | None = None
     simpo: SimpoSection | None = None

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePath
 
-from backprop_tui.core.events import Evaluated, Failed, Finished, History, Step
+from backprop_tui.core.events import Evaluated, Failed, Finished, Step
+from backprop_tui.core.history import History
 from backprop_tui.core.pace import average
 from backprop_tui.core.reading import figure
 from backprop_tui.core.text import count, duration, parameters, percent, plural, size

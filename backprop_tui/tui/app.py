@@ -14,8 +14,9 @@ from textual.worker import Worker, WorkerState
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import EXIT_INTERRUPTED
-from backprop_tui.core.events import Event, Failed, Finished, History
+from backprop_tui.core.events import Event, Failed, Finished
 from backprop_tui.core.facts import Facts
+from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.ending import Question, exit_code
 from backprop_tui.tui.last_words import STILL_STOPPING, last_words

@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Static
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED
-from backprop_tui.core.events import Failed, Finished, History
+from backprop_tui.core.events import Failed, Finished
+from backprop_tui.core.history import History
 from backprop_tui.core.reading import NOTHING_SAVED, read_run
 from backprop_tui.core.summary import summary
 from backprop_tui.tui.panels.panel import words

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backprop_tui.core.events import Failed, Finished, History
+from backprop_tui.core.events import Failed, Finished
+from backprop_tui.core.history import History
 from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.summary import summary
 

@@ -11,7 +11,8 @@ from textual.screen import Screen
 from textual.worker import WorkerError
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.events import Failed, History
+from backprop_tui.core.events import Failed
+from backprop_tui.core.history import History
 from backprop_tui.tui.ending import EndScreen, FailureScreen, Question, SummaryScreen, exit_code
 from backprop_tui.tui.signs import SIGNS
 

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from backprop_tui.core.events import (
     EVENTS,
+    Continued,
     Evaluated,
     Event,
     Failed,
     Finished,
     GpuSampled,
-    History,
+    Paused,
     Preparing,
     Probed,
+    Resumed,
     Saved,
     Started,
     Step,
@@ -29,6 +31,7 @@ from backprop_tui.core.events import (
     from_line,
     to_line,
 )
+from backprop_tui.core.history import History
 
 STEP = Step(t=1.5, step=3, steps=10, epoch=0.3, loss=1.31, learning_rate=1e-6)
 STARTED = Started(
@@ -60,6 +63,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "dict[str, int]": st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])), st.integers()
     ),
+    "dict[str, str]": st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text()),
 }
 
 
@@ -231,3 +235,26 @@ def test_a_step_told_twice_does_not_divide_by_zero() -> None:
     for _ in range(2):
         history.add(STEP)
     assert history.eta is None
+
+
+def test_a_resumed_run_forgets_what_is_done_again() -> None:
+    history = History()
+    steps = [replace(STEP, step=number) for number in (1, 2, 3, 4)]
+    for event in (STARTED, *steps, FAILED):
+        history.add(event)
+    history.add(Resumed(t=5.0, step=2, checkpoint="/runs/a/checkpoints/checkpoint-2"))
+    assert [event.step for event in history.steps] == [1, 2]
+    assert history.ended is None
+    history.add(replace(STEP, step=3))
+    assert [event.step for event in history.steps] == [1, 2, 3]
+
+
+def test_a_pause_lasts_until_the_run_goes_on_or_ends() -> None:
+    history = History()
+    history.add(Paused(t=1.0, step=1, why="hot"))
+    assert history.paused is not None
+    history.add(Continued(t=2.0, step=1))
+    assert history.paused is None
+    history.add(Paused(t=3.0, step=1, why="hot"))
+    history.add(FINISHED)
+    assert history.paused is None

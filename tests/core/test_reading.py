@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from backprop_tui.core.events import Event, History, Step
+from backprop_tui.core.events import Event, Step
+from backprop_tui.core.history import History
 from backprop_tui.core.reading import figure, read_run
 from backprop_tui.core.summary import summary
 from tests.tui import histories

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.events import Event, Failed, Finished, History, Preparing
+from backprop_tui.core.events import Event, Failed, Finished, Preparing
+from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.tui.ending import FailureScreen, SummaryScreen
 from backprop_tui.tui.last_words import last_words

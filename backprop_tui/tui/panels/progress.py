@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from backprop_tui.core.chart import Run
-from backprop_tui.core.events import Event, Failed, Finished, History, Step
+from backprop_tui.core.events import Event, Failed, Finished, Step
+from backprop_tui.core.history import History
 from backprop_tui.core.pace import pace
 from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.text import count, duration

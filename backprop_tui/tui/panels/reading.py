@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from backprop_tui.core.events import History
+from backprop_tui.core.history import History
 from backprop_tui.core.reading import read_run
 from backprop_tui.tui.panels.panel import words
 
