@@ -240,8 +240,10 @@ def test_a_step_told_twice_does_not_divide_by_zero() -> None:
 def test_a_resumed_run_forgets_what_is_done_again() -> None:
     history = History()
     steps = [replace(STEP, step=number) for number in (1, 2, 3, 4)]
-    for event in (STARTED, *steps, FAILED):
+    history.add(STARTED)
+    for event in steps:
         history.add(event)
+    history.add(FAILED)
     history.add(Resumed(t=5.0, step=2, checkpoint="/runs/a/checkpoints/checkpoint-2"))
     assert [event.step for event in history.steps] == [1, 2]
     assert history.ended is None

@@ -219,7 +219,7 @@ def test_a_refused_knob_has_its_source() -> None:
         (
             {"wandb": {"key": "x"}},
             "wandb",
-            "allowed here: [model], [data], [lora], [training], [machine], [orpo]",
+            "allowed here: [model], [data], [lora], [training], [machine], [guards], [orpo]",
         ),
     ],
 )
