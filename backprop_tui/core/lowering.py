@@ -1,4 +1,4 @@
-"""A plan that does not fit -> the next smaller one that trains the same; pure."""
+"""A plan that does not fit -> the next smaller one; pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 from backprop_tui.core.effective import Effective, smallest_batch
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_io import change
+from backprop_tui.core.text import count
+
+SHORTEST = 128  # tokens: a row is not cut below it
+MULTIPLE = 64  # tokens: lengths that kernels like
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,29 @@ class Lowered:
 
 
 def lowered(run: RunFile, plan: Effective) -> Lowered | None:
-    """Every layer recomputed; then a smaller batch, added up as much more often, so that a step
-    has the same rows. None when neither is left."""
+    """Before step 1. Every layer recomputed; then a smaller batch, added up as much more often, so
+    that a step has the same rows. None when neither is left."""
+    return _recomputed(run) or _smaller_batch(run, plan)
+
+
+def amended(run: RunFile, plan: Effective) -> Lowered | None:
+    """While it trains. A smaller batch, added up as much more often; then every layer recomputed;
+    then, where guards.shorten_rows allows it, shorter rows. None when nothing of it is left.
+
+    Shorter rows are a smaller data.max_length: the only change here that trains another plan.
+    """
+    return _smaller_batch(run, plan) or _recomputed(run) or _shorter_rows(run, plan)
+
+
+def _recomputed(run: RunFile) -> Lowered | None:
     training = run.training
-    if not training.checkpointing or training.checkpoint_every > 1:
-        words = "activations are recomputed in every layer, which takes longer"
-        changes: dict[str, Any] = {"training.checkpointing": True, "training.checkpoint_every": 1}
-        return _changed(run, changes, words)
+    if training.checkpointing and training.checkpoint_every == 1:
+        return None
+    words = "activations are recomputed in every layer, which takes longer"
+    return _changed(run, {"training.checkpointing": True, "training.checkpoint_every": 1}, words)
+
+
+def _smaller_batch(run: RunFile, plan: Effective) -> Lowered | None:
     batch = _smaller(plan.batch_size, smallest_batch(run))
     if batch is None:
         return None
@@ -36,6 +56,21 @@ def lowered(run: RunFile, plan: Effective) -> Lowered | None:
         f"{plan.accumulation}; a step has the same rows"
     )
     return _changed(run, {"training.batch_size": batch, "training.accumulation": times}, words)
+
+
+def _shorter_rows(run: RunFile, plan: Effective) -> Lowered | None:
+    """Three quarters of the length."""
+    if not run.guards.shorten_rows:
+        return None
+    length = max(SHORTEST, plan.max_length * 3 // 4 // MULTIPLE * MULTIPLE)
+    if length >= plan.max_length:
+        return None
+    answers = "cut as well" if run.data.cut_answers else "left out"
+    words = (
+        f"rows are cut to {count(length)} tokens, before it were {count(plan.max_length)}: the "
+        f"prompt first; an answer that is too long by itself is {answers}"
+    )
+    return _changed(run, {"data.max_length": length}, words)
 
 
 def _smaller(batch: int, least: int) -> int | None:
