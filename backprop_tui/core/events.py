@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STOPPED
+from backprop_tui.core.event_fields import checked, checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,8 @@ class Amended:
 class Resumed:
     """A process took the run up again after `step`; what an earlier one did later is void.
 
-    checkpoint: what it goes on from, "" when it begins anew.
+    checkpoint: what it goes on from, "" when it begins anew: then the first measurement is void
+    too.
     """
 
     t: float
@@ -238,6 +240,7 @@ Event = (
     | Failed
 )
 EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+_CHECKS = {name: checks(kind) for name, kind in EVENTS.items()}
 
 
 def to_line(event: Event) -> str:
@@ -250,11 +253,13 @@ def to_line(event: Event) -> str:
 
 
 def from_line(line: str) -> Event | None:
-    """The event of a line; None for a torn or foreign line. Unknown keys are ignored."""
+    """The event of a line; None for a torn or foreign line, and for a value of another type.
+
+    Unknown keys are ignored. A number that was not finite is nan, or None where that is allowed.
+    """
     try:
         plain: dict[str, Any] = json.loads(line)
-        kind = EVENTS[plain.pop("event")]
-        known = {item.name for item in fields(kind)}
-        return kind(**{key: value for key, value in plain.items() if key in known})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        name = plain.pop("event")
+        return EVENTS[name](**checked(plain, _CHECKS[name]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backprop_tui.core.event_fields import LARGEST
 from backprop_tui.core.events import (
     EVENTS,
     Continued,
@@ -57,11 +58,11 @@ FAILED = Failed(t=2.0, code="RUN_FAILED", message="no", hint="", log="")
 
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "float": st.floats(allow_nan=False, allow_infinity=False),
-    "int": st.integers(),
+    "int": st.integers(-LARGEST, LARGEST - 1),
     "str": st.text(st.characters(exclude_categories=["Cs"])),
     "bool": st.booleans(),
     "dict[str, int]": st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"])), st.integers()
+        st.text(st.characters(exclude_categories=["Cs"])), st.integers(-9, 9)
     ),
     "dict[str, str]": st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text()),
 }
@@ -99,6 +100,7 @@ def test_a_number_json_does_not_have_becomes_null(bad: float) -> None:
     back = from_line(line)
     assert isinstance(back, Step)
     assert back.margin is None
+    assert math.isnan(back.loss)  # which cannot be left out
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,111 @@ def test_a_line_of_an_earlier_version_still_reads(line: str) -> None:
 
 def test_a_reading_of_an_earlier_version_says_nothing_of_other_processes() -> None:
     assert from_line(OLD_READING) == GpuSampled(t=1.0, memory_used=7, utilisation=90, others=None)
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("t", None),
+    ("t", "1.5"),
+    ("t", True),
+    ("t", 10**400),
+    ("step", 3.0),
+    ("step", True),
+    ("step", None),
+    ("step", "3"),
+    ("step", 2**63),
+    ("steps", -(10**4000)),
+    ("loss", "1.31"),
+    ("loss", False),
+    ("loss", [1.31]),
+    ("margin", {}),
+    ("margin", True),
+    ("memory", 1.5),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda value: str(value)[:12])
+def test_a_value_of_another_type_is_no_event(key: str, value: Any) -> None:
+    plain = json.loads(to_line(STEP))
+    assert from_line(json.dumps({**plain, key: value})) is None
+
+
+def test_a_text_a_table_and_a_truth_must_be_one() -> None:
+    wrong: list[tuple[Event, str, Any]] = [
+        (FAILED, "message", 5),
+        (FAILED, "message", None),
+        (STARTED, "dropped", ["a"]),
+        (STARTED, "dropped", {"a": "b"}),
+        (STARTED, "dropped", {"a": True}),
+        (FINISHED, "stopped", 0),
+        (FINISHED, "stopped", None),
+    ]
+    for event, key, value in wrong:
+        plain = json.loads(to_line(event))
+        assert from_line(json.dumps({**plain, key: value})) is None, (key, value)
+
+
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-1e999"])
+def test_a_number_json_does_not_have_is_read_as_none(written: str) -> None:
+    line = to_line(replace(STEP, margin=0.5, kl=0.25))
+    back = from_line(line.replace("1.31", written).replace('"margin": 0.5', f'"margin": {written}'))
+    assert isinstance(back, Step)
+    assert (math.isnan(back.loss), back.margin, back.kl) == (True, None, 0.25)
+    assert from_line(line.replace('"t": 1.5', f'"t": {written}')) is None
+
+
+def test_a_whole_number_may_stand_for_a_float() -> None:
+    back = from_line(to_line(STEP).replace('"t": 1.5', '"t": 2'))
+    assert isinstance(back, Step)
+    assert (back.t, type(back.t)) == (2.0, float)
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+    back = from_line('{"event": "Preparing", "t": 0.0, "stage": "a \\ud83d b"}')
+    assert back == Preparing(t=0.0, stage="a ? b")
+
+
+def test_deep_nesting_is_no_event() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    assert from_line(f'{{"event": "Preparing", "t": 0.0, "stage": {deep}}}') is None
+
+
+def of_declared_types(event: Event) -> bool:
+    """Whether a panel can believe every field."""
+    for item in fields(event):
+        value, (name, _, none) = getattr(event, item.name), str(item.type).partition(" | ")
+        if isinstance(value, dict):
+            cell = name.removeprefix("dict[str, ").removesuffix("]")
+            well = all(type(key) is str and type(v).__name__ == cell for key, v in value.items())
+        else:
+            well = type(value).__name__ == name or bool(none and value is None)
+        if not well:
+            return False
+    return True
+
+
+@given(st.data())
+def test_a_mutated_line_is_an_event_of_sound_types_or_none(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(list(EVENTS.values())))
+    plain = json.loads(to_line(data.draw(any_event(kind))))
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    anything = st.recursive(
+        scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+    for key in data.draw(st.lists(st.sampled_from(sorted(plain)), max_size=3)):
+        plain[key] = data.draw(anything)
+    event = from_line(json.dumps(plain))
+    assert event is None or of_declared_types(event)
+
+
+@given(st.sampled_from([STEP, STARTED, FINISHED, FAILED]), st.data())
+def test_a_line_with_other_bytes_in_it_is_sound_or_none(event: Event, data: st.DataObject) -> None:
+    raw = bytearray(to_line(event).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw)))
+        end = data.draw(st.integers(at, min(at + 8, len(raw))))
+        raw[at:end] = data.draw(st.binary(max_size=4) | st.sampled_from([b"null", b"1e999", b"[{"]))
+    back = from_line(raw.decode("utf-8", "replace"))
+    assert back is None or of_declared_types(back)
 
 
 def test_text_is_written_as_it_is() -> None:
