@@ -65,7 +65,7 @@ class History:
             case Amended():
                 self.amended.append(event)
             case Resumed():
-                self._forget_after(event.step)
+                self._forget_after(event.step if event.checkpoint else -1)
             case Finished() | Failed():
                 self.ended, self.paused = event, None
 

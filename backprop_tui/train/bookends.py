@@ -49,9 +49,17 @@ def know_speed(callback: Any, trainer: Any, plan: Effective, device: str, world:
 
 
 def finished(
-    t: float, step: int, folder: RunFolder | None, world: int, *, stopped: bool, path: str
+    t: float,
+    step: int,
+    folder: RunFolder | None,
+    world: int,
+    *,
+    stopped: bool,
+    path: str,
+    why: str,
 ) -> Finished:
-    """A run that ended as asked. world: processes. path: of what was saved, "" for nothing."""
+    """A run that ended as asked. world: processes. path: of what was saved, "" for nothing. why:
+    what stopped it, when that was not a person."""
     from backprop_tui.train.provenance import replay_command
 
     replay = ""
@@ -75,4 +83,5 @@ def finished(
         memory_peak=peak,
         path=path,
         replay=replay,
+        why=why,
     )

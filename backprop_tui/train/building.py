@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Builds the trainer of session.run. train, heldout: encoded rows."""
+    """Builds the trainer of session.run. train, heldout: encoded rows. order_batch: rows of a batch
+    when their order was drawn; None: as many as there are now."""
 
     session: Session
     tokenizer: Any
     train: list[Any]
     heldout: list[Any]
     callback: Any
+    order_batch: int | None = None
 
     def load(self, found: Survey) -> Any:
         """The model; read anew for every trainer, so that nothing of one before is left in it."""
@@ -49,6 +51,7 @@ class Builder:
                 heldout=self.heldout,
                 checkpoints=session.folder.checkpoints,
                 callback=self.callback,
+                order_batch=self.order_batch,
             )
         )
         session.ready(trainer)

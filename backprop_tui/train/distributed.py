@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from backprop_tui.core.control import Control
+from backprop_tui.core.control import ASKED, PERSON, Control
 from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.events import Failed, from_line, to_line
 from backprop_tui.core.runfile import RunFile
@@ -244,6 +244,21 @@ class Agreed(Control):
         """Whether any process was asked to stop."""
         return self.team.any(self.mine.stopping)
 
+    @property
+    def paused(self) -> str:
+        """Why the main process wants to wait; all wait with it."""
+        return self.team.share(self.mine.paused)
+
     def take_save(self) -> bool:
         """Whether any process was asked to save since the last call."""
         return self.team.any(self.mine.take_save())
+
+    def wait(self, seconds: float) -> None:
+        """Until something is asked here, or as long as that."""
+        self.mine.wait(seconds)
+
+    def pause(self, who: str = PERSON, why: str = ASKED) -> None:
+        self.mine.pause(who, why)
+
+    def go_on(self, who: str = PERSON) -> None:
+        self.mine.go_on(who)

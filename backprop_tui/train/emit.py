@@ -13,6 +13,8 @@ from transformers import TrainerCallback
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import RunError
 from backprop_tui.core.events import Evaluated, Event, Saved, Step
+from backprop_tui.train.checkpoints import RunState
+from backprop_tui.train.pausing import Pauses
 
 Emit = Callable[[Event], None]
 METRICS = {
@@ -50,7 +52,27 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         self.tokens = 0  # of the training batches, padding left out
         self.rows = 0  # of the training batches
         self.evaluated_at: int | None = None
+        self.evaluated: Evaluated | None = None  # the newest
+        self.updating = False  # inside the optimizer: weights may be half new
+        self.pauses = Pauses(control, emit, clock)
+        self.save_now: Callable[[], None] = _nothing
+        self.is_best: Callable[[int], bool] = lambda step: False  # worth a checkpoint at once
+        self.order_batch: int | None = None  # rows of a batch when their order was drawn
+        self._logged = (0, 0)  # tokens and rows of the steps that are done
         self._last: _Reached | None = None
+
+    def state(self, step: int) -> RunState:
+        """What a checkpoint of this step has to know."""
+        here = self.evaluated if self.evaluated and self.evaluated.step == step else None
+        tokens, rows = self._logged
+        return RunState(step, tokens, rows, self.evaluated_at, here, self.order_batch)
+
+    def go_on_from(self, state: RunState) -> None:
+        """Count on from a checkpoint."""
+        self.tokens, self.rows = self._logged = state.tokens, state.rows
+        self.evaluated_at, self.evaluated = state.evaluated_at, state.evaluated
+        self.pauses.step, self.updating, self._last = state.step, False, None
+        self.order_batch = state.order_batch or self.order_batch
 
     def count(self, tokens: int, rows: int) -> None:
         """Add a training batch: the tokens the model reads without padding, a prompt that two
@@ -67,12 +89,34 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             rows = len(masks[0]) // 2 if stacked else len(masks[0])
             self.count(sum(int(mask.sum()) for mask in masks), rows)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """Between two steps is where a pause waits."""
+        if self.pauses.wait_while_asked(self.save_now):
+            self._last = None  # waiting is not training time
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """The weights are about to change."""
+        self.updating = True
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """They have changed, all of them."""
+        self.updating = False
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        """A stop or a save asked for meanwhile."""
+        """A stop or a save asked for meanwhile. What is stopped can be resumed."""
+        self.pauses.step = state.global_step
+        self._honour(control)
+
+    def _honour(self, control: Any) -> None:
         if self.requests.stopping:
-            control.should_training_stop = True
-            control.should_evaluate = control.should_save = False
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = False
         elif self.requests.take_save():
+            control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        """The best weights so far are kept, whatever the cadence of checkpoints."""
+        if self.is_best(state.global_step):
             control.should_save = True
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
@@ -89,6 +133,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             self._evaluated(state.global_step, logs)
         elif "loss" in logs:
             self._step(state, logs)
+            self._honour(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         """A checkpoint is on disk."""
@@ -102,6 +147,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def _step(self, state: Any, logs: dict[str, Any]) -> None:
+        self._logged = self.tokens, self.rows
         speed, rows_speed = self._pace()
         loss = float(logs["loss"])
         memory, reserved, peak = memory_in_use()
@@ -134,15 +180,14 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
 
     def _evaluated(self, step: int, logs: dict[str, Any]) -> None:
         self.evaluated_at = step
-        self.emit(
-            Evaluated(
-                t=self.clock(),
-                step=step,
-                rows=self.heldout_rows,
-                loss=float(logs["eval_loss"]),
-                **_metrics(logs, "eval_"),
-            )
+        self.evaluated = Evaluated(
+            t=self.clock(),
+            step=step,
+            rows=self.heldout_rows,
+            loss=float(logs["eval_loss"]),
+            **_metrics(logs, "eval_"),
         )
+        self.emit(self.evaluated)
         # What was spent on evaluating is not training time.
         self._last = self._reached() if self._last else None
 
@@ -164,6 +209,10 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         if tokens_per_second is None or not self.flops_per_token or not self.peak_flops:
             return None
         return tokens_per_second * self.flops_per_token / self.peak_flops
+
+
+def _nothing() -> None:
+    """No trainer to save yet."""
 
 
 class _Reached(NamedTuple):

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import InputError
-from backprop_tui.core.events import Event, to_line
+from backprop_tui.core.events import Event
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.runs.event_file import EventFile
+from backprop_tui.runs.lock import Lock
 from backprop_tui.train.card import write_card
+from backprop_tui.train.checkpoints import REPLACED, WRITING, swap
 from backprop_tui.train.distributed import Team
 
 
 @dataclass(slots=True)
 class RunFolder:
-    """Paths of one run, and its event stream. Never an existing folder.
+    """Paths of one run, and its event stream.
 
     writes: off in the processes that train along with the main one, which alone writes.
     """
 
     path: Path
     writes: bool = True
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _file: EventFile | None = None
+    _lock: Lock | None = None
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -38,7 +41,7 @@ class RunFolder:
                 path.mkdir(mode=0o700)
             except FileExistsError:  # made by another run in the meantime
                 raise _exists(path) from None
-            (path / "events.jsonl").touch()
+            (path / "events.jsonl").touch(mode=0o600)
         except OSError as error:
             raise InputError(
                 f"output: {path} cannot be created: {error.strerror or error}",
@@ -71,12 +74,23 @@ class RunFolder:
         """Where the result goes: an adapter, or a whole model after full fine-tuning."""
         return self.path / ("adapter" if lora else "model")
 
+    def own(self) -> None:
+        """Be its one owner from here on. InputError: another process runs it."""
+        self._lock = Lock.take(self.path)
+        self._file = EventFile(self.events)
+
     def append(self, event: Event) -> None:
         """Write one event and flush it. Safe from any thread."""
-        if not self.writes:
-            return
-        with self._lock, self.events.open("a", encoding="utf-8") as file:
-            file.write(to_line(event) + "\n")
+        if self._file is not None:
+            self._file.append(event)
+
+    def close(self) -> None:
+        """Somebody else may run it."""
+        if self._file is not None:
+            self._file.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._file = self._lock = None
 
     def write_run_file(self, run: RunFile) -> None:
         """Record the run as it was made, provenance included."""
@@ -89,24 +103,39 @@ class RunFolder:
             file.write(text)
 
     def save(self, trainer: Any, run: RunFile) -> Path:
-        """Write what was learned, whole; every process calls it, since each may hold a part."""
+        """Write what was learned, whole; every process calls it, since each may hold a part.
+
+        What an earlier part of the run had left in its place is replaced.
+        """
         weights = self.weights(lora=run.lora is not None)
         model = trainer.accelerator.unwrap_model(trainer.model)
         gathered = _gathered(trainer.model) if trainer.is_fsdp_enabled else None
         if self.writes:
-            model.save_pretrained(str(weights), state_dict=gathered, safe_serialization=True)
-            trainer.processing_class.save_pretrained(str(weights))
-            write_card(weights, run)
+            made = self.checkpoints / WRITING / weights.name
+            model.save_pretrained(str(made), state_dict=gathered, safe_serialization=True)
+            trainer.processing_class.save_pretrained(str(made))
+            write_card(made, run)
+            swap(made, weights, self.checkpoints / REPLACED)
         return weights
 
 
 def make_folder(team: Team, run: RunFile) -> RunFolder:
-    """The folder of this run, made by the main process; the others are told its path."""
+    """A new folder for this run, made by the main process; the others are told its path."""
     made: RunFolder | None = None
     if team.main:
         made = RunFolder.create(Path(run.output or default_output(run)).resolve())
+        made.own()
     path = team.share(made.path if made else Path())
     return made or RunFolder(path, writes=False)
+
+
+def find_folder(team: Team, path: Path) -> RunFolder:
+    """The folder of an earlier run, to go on with it. InputError: another process does so."""
+    found = RunFolder(path.resolve(), writes=team.main)
+    if team.main:
+        found.own()
+    team.gather(None)
+    return found
 
 
 def _gathered(model: Any) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def sampling(
                         power=reading.power,
                         power_limit=reading.power_limit,
                         others=before if (held := sampler.others()) is None else held,
+                        throttle=sampler.throttle(),
                     )
                 )
                 done.wait(INTERVAL)

@@ -7,6 +7,7 @@ emits events; it never prints, never touches a widget and never raises.
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import BackpropError, ConfigError
@@ -26,14 +27,16 @@ def train(
     overrides: dict[str, str] | None = None,
     trust_remote_code: bool = False,
     strict: bool = False,
+    resume: Path | None = None,
 ) -> Finished | Failed:
     """Train one run to its end, its stop or its failure; never raises.
 
     emit gets every event in order, from this thread (GpuSampled from another). The last is
     Finished or Failed, which is also returned. strict: refuse when a replay would differ
-    from the provenance in the run file.
+    from the provenance in the run file. resume: the folder of an earlier run, whose run file `run`
+    is; it goes on from its newest whole checkpoint, or begins where there is none.
     """
-    session = Session(run, emit, control, overrides or {}, trust_remote_code, strict)
+    session = Session(run, emit, control, overrides or {}, trust_remote_code, strict, resume)
     ending: Finished | Failed
     trace = ""
     try:

@@ -10,24 +10,29 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backprop_tui.core.control import Control
 from backprop_tui.core.errors import RunError
-from backprop_tui.core.events import Event, Failed, Finished, Preparing, Saved, Warned
+from backprop_tui.core.events import Event, Failed, Finished, Preparing, Warned
+from backprop_tui.core.guards import Guards, Verdict
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
 from backprop_tui.probe.survey import Survey, refuse, resolved, survey
+from backprop_tui.runs.requests import Listener
 from backprop_tui.train.bookends import finished, know_speed, started
 from backprop_tui.train.card_checks import room_for_cuda, same_card
+from backprop_tui.train.checkpoints import Checkpoint
 from backprop_tui.train.distributed import Agreed, Team, Word
-from backprop_tui.train.folder import RunFolder, make_folder
+from backprop_tui.train.folder import RunFolder, find_folder, make_folder
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
 from backprop_tui.train.shares import same_rows, share_out
 
 if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
+    from backprop_tui.train.building import Builder
     from backprop_tui.train.preflight import Fitted
 
 Emit = Callable[[Event], None]
@@ -51,8 +56,10 @@ class Session:
         overrides: dict[str, str],
         trust_remote_code: bool,
         strict: bool,
+        resume: Path | None = None,
     ) -> None:
         self.run = run
+        self.resume = resume  # the folder of a run to go on with
         self.before = run.provenance  # of the run that this one repeats
         self.emit_to_caller = emit
         self.control = control
@@ -62,10 +69,12 @@ class Session:
         self.start = time.perf_counter()
         self.folder: RunFolder | None = None
         self.step = 0
+        self.start_from: Checkpoint | None = None
         self.probing = False  # only to see what it takes, on a CPU as well
         self.open = ExitStack()
         self.team = Team.here()
         self.asked = control if self.team.alone else Agreed(control, self.team)
+        self.guards = Guards(run.guards, run.method)
 
     def clock(self) -> float:
         """Seconds since the start."""
@@ -78,10 +87,26 @@ class Session:
             if self.folder:
                 self.folder.append(event)
             self.emit_to_caller(event)
+            for verdict in self.guards.judge(event):
+                self.obey(verdict)
+
+    def obey(self, verdict: Verdict) -> None:
+        """Do what a guard asks for, and say why."""
+        match verdict.kind:
+            case "go_on":
+                self.control.go_on(verdict.code)
+                return
+            case "pause":
+                self.control.pause(verdict.code, verdict.message)
+            case "stop":
+                self.control.stop(verdict.message)
+        self.warn(verdict.message, code=verdict.code)
 
     def close(self) -> None:
-        """Give back the log and the sampler."""
+        """Give back the log, the sampler and the folder."""
         self.open.close()
+        if self.folder:
+            self.folder.close()
 
     def stage(self, text: str) -> None:
         """Say what comes next, unless a stop was asked for."""
@@ -103,23 +128,33 @@ class Session:
 
     def run_to_end(self) -> Finished:
         """The order of a run: judge, make the folder, encode, load, train, save."""
-        fitted, callback = self.prepare()
-        trainer, found = fitted.trainer, fitted.found
-        device = self.run.provenance.device if self.run.provenance else ""
-        know_speed(callback, trainer, found.plan, device, self.team.world)
-        self.emit(started(self.clock(), self.run, found, trainer, self.team.world))
-        return self.fit(trainer, callback)
+        fitted, builder = self.prepare()
+        from backprop_tui.train.fitting import fit, ready
 
-    def prepare(self) -> tuple[Fitted, Any]:
-        """Everything before the first step: a trainer that fits, and what it tells of itself."""
+        fitting = ready(self, fitted, builder)
+        del fitted
+        found, world = fitting.found, self.team.world
+        device = self.run.provenance.device if self.run.provenance else ""
+        know_speed(builder.callback, fitting.trainer, found.plan, device, world)
+        self.emit(started(self.clock(), self.run, found, fitting.trainer, world))
+        return fit(fitting)
+
+    def prepare(self) -> tuple[Fitted, Builder]:
+        """Everything before the first step: a trainer that fits, and what would build another."""
         self.meet()
+        start = self.take_up() if self.resume else None
         self.stage("reading the data and judging the plan")
         found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
         refuse(found, "run file")
         same_rows(self.team, found)
-        self.folder = make_folder(self.team, self.run)
+        if self.folder is None:
+            self.folder = make_folder(self.team, self.run)
+            self.say(f"run folder: {self.folder.path}")
         self.run = resolved(self.run).model_copy(update={"output": str(self.folder.path)})
-        self.folder.write_run_file(self.run)
+        if self.resume is None:
+            self.folder.write_run_file(self.run)
+        if self.team.main:
+            self.open.enter_context(Listener(self.folder.path, self.control, self.refused_request))
 
         self.stage("loading the libraries")
         load_libraries(LIBRARIES)
@@ -145,8 +180,33 @@ class Session:
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         callback = self.callback(len(heldout_rows.rows), found)
-        builder = Builder(self, tokenizer, train_rows.rows, heldout_rows.rows, callback)
-        return fitted(self, found, builder), callback
+        if start:
+            callback.go_on_from(start.state)
+        builder = Builder(
+            self, tokenizer, train_rows.rows, heldout_rows.rows, callback, callback.order_batch
+        )
+        ready = fitted(self, found, builder)
+        callback.order_batch = callback.order_batch or ready.found.plan.batch_size
+        return ready, builder
+
+    def take_up(self) -> Checkpoint | None:
+        """Own the folder of a run, and find what it goes on from. InputError: it cannot."""
+        from backprop_tui.train.resuming import taken_up
+
+        assert self.resume is not None
+        self.folder = find_folder(self.team, self.resume)
+        taken = taken_up(self.folder.path, self.run)
+        self.start -= taken.seconds
+        for event in taken.events:
+            self.guards.judge(event)
+        self.start_from = taken.checkpoint
+        if taken.events:
+            self.emit(taken.resumed(self.clock()))
+        return taken.checkpoint
+
+    def refused_request(self, message: str, code: str) -> None:
+        """Somebody asked who may not."""
+        self.warn(message, code=code)
 
     def meet(self) -> None:
         """Wait for the other processes of the run, where there are any."""
@@ -186,11 +246,13 @@ class Session:
     def record(self, found: Survey, chat_template: str, train: Encoding, heldout: Encoding) -> None:
         """Write what this run is made with; compare it with what the file says it was."""
         from backprop_tui.train.provenance import drift, record
+        from backprop_tui.train.resuming import going_on
 
         if not self.team.main:
             return
         assert self.folder is not None
         data = found.facts.data
+        before = self.run.provenance
         now = record(
             self.run,
             found.facts,
@@ -202,7 +264,8 @@ class Session:
             cut=train.cut + heldout.cut,
             overrides=self.overrides,
         )
-        before = self.run.provenance
+        if self.resume and before:
+            now = going_on(before, now, self.folder.path)
         self.run = self.run.model_copy(update={"provenance": now})
         self.folder.write_run_file(self.run)
         differences = drift(before, now) if before else []
@@ -229,29 +292,19 @@ class Session:
             self.open.enter_context(sampling(here, self.emit, self.clock, before))
         return callback
 
-    def fit(self, trainer: Any, callback: Any) -> Finished:
-        """Train, measure once more at the end, and save what was learned."""
-        from backprop_tui.train.emit import StopNow
+    def is_best(self, step: int) -> bool:
+        """Whether the newest measurement is the best so far."""
+        best = self.guards.best
+        return best is not None and best.step == step
 
-        try:
-            trainer.train()
-            step = trainer.state.global_step
-            if trainer.eval_dataset is not None and callback.evaluated_at != step:
-                trainer.evaluate()
-        except StopNow:
-            logger.info("evaluation left unfinished: a stop was asked for")
-        step = trainer.state.global_step
-        stopped = self.asked.stopping and step < trainer.state.max_steps
-        if step == 0:
-            return self.finished(stopped=True, path="")
-        assert self.folder is not None
-        weights = self.folder.save(trainer, self.run)
-        self.team.gather(None)  # no process may leave before the weights are on disk
-        kind = "adapter" if self.run.lora else "model"
-        self.emit(Saved(t=self.clock(), step=step, path=str(weights), kind=kind))
-        return self.finished(stopped=stopped, path=str(weights))
-
-    def finished(self, *, stopped: bool, path: str) -> Finished:
+    def finished(self, *, stopped: bool, path: str, step: int | None = None) -> Finished:
         """The last event of a run that ended as asked."""
-        world = self.team.world
-        return finished(self.clock(), self.step, self.folder, world, stopped=stopped, path=path)
+        return finished(
+            self.clock(),
+            self.step if step is None else step,
+            self.folder,
+            self.team.world,
+            stopped=stopped,
+            path=path,
+            why=self.control.why if stopped else "",
+        )

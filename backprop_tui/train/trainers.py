@@ -40,6 +40,7 @@ class TrainerInput:
     checkpoints: Path
     callback: Any  # train.emit.EventCallback
     path: Any = None  # train.engine.forward.Path, where it is decided already
+    order_batch: int | None = None  # rows of a batch when their order was drawn, if not as now
 
 
 def build_trainer(given: TrainerInput) -> Any:

@@ -191,6 +191,16 @@ def unchanged(trainer: Any) -> Iterator[None]:
         tidy()
 
 
+@contextmanager
+def keeping_chance() -> Iterator[None]:
+    """Random numbers go on afterwards as if none had been drawn."""
+    chance = _chance()
+    try:
+        yield
+    finally:
+        _set_chance(chance)
+
+
 def tidy() -> None:
     """Give back what nothing holds any more."""
     import torch

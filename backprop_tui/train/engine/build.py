@@ -54,6 +54,7 @@ def build_lean(given: TrainerInput) -> PreferenceTrainer:
         batch_tokens=run.training.batch_tokens,
         variant=recorded_variant(run),
         path=given.path,
+        order_batch=given.order_batch,
         callbacks=[given.callback],
     )
 

@@ -32,7 +32,8 @@ COST, COST_RECOMPUTED = 2.0, 3.0
 
 class PreferenceTrainer(SharedTrainer):
     """Trains any objective of objectives.py. count: told the tokens and rows of each batch.
-    path: how to compute, where that is decided already."""
+    path: how to compute, where that is decided already. order_batch: rows of a batch when the
+    order of the rows was drawn; smaller batches since then take the same rows in each step."""
 
     # compute_loss returns the mean of one batch: the library divides by the accumulation.
     loss_is_scaled_for_ga = False
@@ -51,9 +52,11 @@ class PreferenceTrainer(SharedTrainer):
         batch_tokens: int | None = None,
         variant: str | None = None,
         path: Path | None = None,
+        order_batch: int | None = None,
         callbacks: list[Any] | None = None,
     ) -> None:
         self.objective, self.knobs, self.count = objective, knobs, count
+        self.order_batch = order_batch or args.train_batch_size
         self.measured: list[Measured] = []
         self.uncounted = (0, 0)  # tokens and rows that `count` was not told of yet
         self.held: dict[int, tuple[Tensor, Tensor]] = {}  # row -> sums, lengths
@@ -107,7 +110,7 @@ class PreferenceTrainer(SharedTrainer):
         tokens = [rows.group(row).packed_tokens for row in range(len(rows))]
         seed = self.args.data_seed or 0
         grouped = not self.collator.shared
-        return BatchOrder(tokens, self.args.train_batch_size, seed, grouped=grouped)
+        return BatchOrder(tokens, self.order_batch, seed, grouped=grouped)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted by the library: it does not know these batches."""
