@@ -38,11 +38,12 @@ class CardGuard:
     def __init__(self, section: GuardsSection) -> None:
         self.section = section
         self.warned: frozenset[str] = frozenset()  # causes
+        self.hot: bool | None = False  # None: it was, and whether somebody still waits is unknown
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Another process trains: it waits for nothing yet."""
-        self.hot = False
+        """Training begins again, in this process or in another."""
+        self.hot = False if self.hot is False else None
         self.throttle = ""
         self.readings = 0  # in a row, with this throttle
 
@@ -63,7 +64,7 @@ class CardGuard:
                 f"goes on at {cool} °C"
             )
             return [Verdict(kind="pause", code="card-hot", message=message)]
-        if self.hot and degrees <= cool:
+        if self.hot is not False and degrees <= cool:
             self.hot = False
             message = f"the card has cooled to {degrees} °C"
             return [Verdict(kind="go_on", code="card-hot", message=message)]

@@ -50,6 +50,7 @@ class Guards:
         self._lock = threading.Lock()
         self._seen = _Seen()
         self._card = CardGuard(section)
+        self._stopped = False  # asked of this process
         self._kept = {0: self._seen}  # step -> what was known after it
 
     @property
@@ -58,7 +59,8 @@ class Guards:
         return self._seen.best
 
     def judge(self, event: Event) -> list[Verdict]:
-        """What to do about this event; most often nothing. At the last step nothing is stopped."""
+        """What to do about this event; most often nothing. Nothing is stopped twice, nor at the
+        last step."""
         with self._lock:
             match event:
                 case GpuSampled():
@@ -80,8 +82,9 @@ class Guards:
                     return []
             if self._seen.step in self._kept:  # measured after its checkpoint was written
                 self._kept[self._seen.step] = self._seen
-            if self._seen.last:  # nothing is left to stop
+            if self._stopped or self._seen.last:  # nothing is left to stop
                 found = [verdict for verdict in found if verdict.kind != "stop"]
+            self._stopped = self._stopped or any(verdict.kind == "stop" for verdict in found)
             return found
 
     def _gradient(self, step: Step) -> list[Verdict]:
@@ -159,7 +162,7 @@ class Guards:
         return [Verdict(kind="stop", code="no-improvement", message=message)]
 
     def _warn_or_stop(self, code: str, message: str, why: str, stop: bool) -> list[Verdict]:
-        """Warned about once a run; a stop is asked for as long as its reason lasts."""
+        """A warning once a run, and a stop if the run file asks for it."""
         found = []
         if code not in self._seen.warned:
             self._seen = replace(self._seen, warned=self._seen.warned | {code})
@@ -180,6 +183,7 @@ class Guards:
     def _set_back(self, step: int) -> None:
         """Forget what a killed process did after its last checkpoint: it is done again."""
         self._card.begin_anew()
+        self._stopped = False
         if step < self._seen.step:
             self._kept = {kept: seen for kept, seen in self._kept.items() if kept <= step}
             self._seen = self._kept[max(self._kept)]

@@ -175,6 +175,12 @@ def architecture(name: str) -> World:
     return World(model=replace(LLAMA_8B, architecture=name))
 
 
+def guarded(method: str = "orpo", *, heldout: float = 0.1, **guards: Any) -> World:
+    changes = {f"guards.{key}": value for key, value in guards.items()}
+    data = CHATS if method == "sft" else PAIRS
+    return World(method, {**changes, "data.heldout": heldout}, data=data)
+
+
 def held(used: int, *processes: GpuProcess) -> World:
     card = replace(CARD, memory_used=used, processes=processes)
     return World(gpu=GpuFacts(cards=(card,)))
@@ -711,6 +717,85 @@ EXAMPLES = [
         World(model=replace(LLAMA_8B, quantisation="gptq")),
         World(model=replace(LLAMA_8B, quantisation="bitsandbytes")),
         ("Its memory cannot be estimated: its weights are quantised with gptq;",),
+    ),
+    # --- What watches over the run
+    Example(
+        INVALID,
+        "problem",
+        "guards.resume_temperature",
+        guarded(max_temperature=80, resume_temperature=80),
+        guarded(max_temperature=80, resume_temperature=79),
+        ("guards.resume_temperature = 80", "under guards.max_temperature = 80"),
+    ),
+    Example(
+        "guards-no-pause",
+        "note",
+        "guards.resume_temperature",
+        guarded(resume_temperature=70),
+        guarded(resume_temperature=70, max_temperature=80),
+        ("guards.resume_temperature = 70 does nothing",),
+    ),
+    Example(
+        "guards-nothing-measured",
+        "problem",
+        "guards.patience",
+        guarded(patience=3, heldout=0.0),
+        guarded(patience=3, heldout=0.001),
+        ("guards.patience looks at held-out rows, and none are held out",),
+    ),
+    Example(
+        "guards-nothing-measured",
+        "problem",
+        "training.keep_best",
+        World(
+            changes={"training.keep_best": True, "guards.stop_on_inflation": True},
+            data=replace(PAIRS, rows=1, kept=1),
+        ),
+        World(
+            changes={"training.keep_best": True, "guards.stop_on_inflation": True},
+            data=replace(PAIRS, rows=2, kept=2),
+        ),
+        ("training.keep_best and guards.stop_on_inflation look at held-out rows",),
+    ),
+    Example(
+        "guards-nothing-measured",
+        "problem",
+        "guards.stop_on_inflation",
+        guarded(stop_on_inflation=True, heldout=0.0),
+        guarded(stop_on_explosion=True, heldout=0.0),
+        ("guards.stop_on_inflation looks at",),
+    ),
+    Example(
+        "guards-sft-has-no-pairs",
+        "warning",
+        "guards.watch",
+        guarded("sft", watch="accuracy"),
+        guarded("sft", watch="loss"),
+        ('guards.watch = "accuracy"', "held-out loss is watched instead"),
+    ),
+    Example(
+        "guards-sft-has-no-pairs",
+        "warning",
+        "guards.watch",
+        guarded("sft", watch="margin"),
+        guarded("orpo", watch="margin"),
+        ('guards.watch = "margin"',),
+    ),
+    Example(
+        "guards-sft-has-no-pairs",
+        "warning",
+        "guards.stop_on_inflation",
+        guarded("sft", stop_on_inflation=True),
+        guarded("orpo", stop_on_inflation=True),
+        ("never stops sft",),
+    ),
+    Example(
+        "guards-no-card",
+        "note",
+        "guards.max_temperature",
+        replace(guarded(max_temperature=80), model=SMALL, gpu=NO_CARD),
+        replace(guarded(max_temperature=80), model=SMALL, gpu=None),  # not yet known
+        ("guards.max_temperature = 80 is of the card", "on the CPU"),
     ),
 ]
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)

@@ -1,8 +1,8 @@
 """RULES: what to refuse and what to warn about, each a pure function of a Case.
 
-Adding a rule is a function in `method.py`, `kto.py`, `data.py`, `quality.py`, `machine.py` or
-`memory.py`, its place in that file's tuple, its line in docs/codes.md and a test. Level "problem"
-refuses; the rest may run.
+Adding a rule is a function in `method.py`, `kto.py`, `data.py`, `quality.py`, `machine.py`,
+`memory.py` or `guards.py`, its place in that file's tuple, its line in docs/codes.md and a test.
+Level "problem" refuses; the rest may run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from backprop_tui.core.facts import Facts
 from backprop_tui.core.memory import estimate
 from backprop_tui.core.rules.advice import Advice, Case, Fix, Level, Rule
 from backprop_tui.core.rules.data import DATA_RULES
+from backprop_tui.core.rules.guards import GUARD_RULES
 from backprop_tui.core.rules.kto import KTO_RULES
 from backprop_tui.core.rules.machine import MACHINE_RULES
 from backprop_tui.core.rules.memory import MEMORY_RULES
@@ -21,7 +22,7 @@ from backprop_tui.core.runfile import RunFile
 
 RULES: tuple[Rule, ...] = (
     *(*METHOD_RULES, *KTO_RULES, *DATA_RULES),
-    *(*QUALITY_RULES, *MACHINE_RULES, *MEMORY_RULES),
+    *(*QUALITY_RULES, *MACHINE_RULES, *MEMORY_RULES, *GUARD_RULES),
 )
 LEVELS: tuple[Level, ...] = ("problem", "warning", "note")
 
