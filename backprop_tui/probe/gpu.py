@@ -19,6 +19,13 @@ from typing import Any, Self
 
 from backprop_tui.core.facts import Gpu, GpuFacts, GpuProcess
 
+# Bits of NVML's clocks event reasons (nvml.h; throttle reasons in older drivers), the cause that
+# can be helped first. A card that idles, or that keeps clocks somebody set, has other bits.
+THROTTLE = (
+    (0x20 | 0x40, "thermal"),  # SwThermalSlowdown, HwThermalSlowdown
+    (0x04 | 0x80, "power"),  # SwPowerCap, HwPowerBrakeSlowdown
+    (0x08, "hardware"),  # HwSlowdown: heat or power, and an older driver does not say which
+)
 STILL_WORKS = "What still works: training on the CPU, for tiny models only (such as pocket)."
 
 
@@ -89,6 +96,18 @@ class GpuSampler:
             return None
         held = [one.memory for one in listed if one.pid != os.getpid()]
         return None if None in held else sum(memory or 0 for memory in held)
+
+    def throttle(self) -> str:
+        """Why the card holds its clocks back: "thermal", "power" or "hardware"; "" when it does
+        not, or the driver does not say."""
+        if self._nvml is None or self._fixed is None:
+            return ""
+        names = (
+            "nvmlDeviceGetCurrentClocksEventReasons",
+            "nvmlDeviceGetCurrentClocksThrottleReasons",
+        )
+        reasons = _read(self._nvml, names, self._handle) or 0
+        return next((cause for bits, cause in THROTTLE if reasons & bits), "")
 
 
 def _open() -> tuple[ModuleType | None, str]:

@@ -10,6 +10,7 @@
  *                 initfail  a driver that is not loaded
  * NVML_STUB_INIT  the code nvmlInit returns, over all else (18: driver updated while loaded)
  * NVML_STUB_LIVE  1: used memory, load, temperature and power move with the clock
+ * NVML_STUB_CLOCKS  the bits of why the clocks are low, as a number; without it 1: the card idles
  *
  * Built with -DOLD_DRIVER the library is an older driver: some functions are missing, some are
  * there only in their former version, some refuse. It has one older card.
@@ -138,6 +139,15 @@ int nvmlDeviceGetTemperature(Card *c, unsigned sensor, unsigned *out) {
     return OK;
 }
 
+/* Named so since driver 535; the older name is still there. */
+static int reasons(u64 *out) {
+    const char *bits = getenv("NVML_STUB_CLOCKS");
+    if (variant("mig")) return NOT_SUPPORTED;
+    *out = bits && *bits ? strtoull(bits, NULL, 0) : 1;
+    return OK;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(Card *c, u64 *out) { (void)c; return reasons(out); }
+
 #ifdef OLD_DRIVER
 /* There, but refused: a symbol of its time that this card does not answer. */
 int nvmlDeviceGetUtilizationRates(Card *c, Load *out) { (void)c, (void)out; return NOT_SUPPORTED; }
@@ -168,6 +178,7 @@ int nvmlDeviceGetPowerUsage(Card *c, unsigned *out) {
     *out = c->milliwatts + (unsigned)(wave() * (c->limit - c->milliwatts));
     return OK;
 }
+int nvmlDeviceGetCurrentClocksEventReasons(Card *c, u64 *out) { (void)c; return reasons(out); }
 int nvmlDeviceGetEnforcedPowerLimit(Card *c, unsigned *out) { *out = c->limit; return OK; }
 int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
     if (pid == 4242) return text("/home/ann/my env/bin/python3 -m serve", out, size);
