@@ -247,3 +247,83 @@ print(json.dumps([counts, readable]))
 def test_without_pynvml_the_reason_is_named(run: Run) -> None:
     script = "import sys; sys.modules['pynvml'] = None" + PROBE
     assert "nvidia-ml-py is not installed" in run("one16", script)["problem"]
+
+
+THROTTLE = """
+import json
+from backprop_tui.probe.gpu import GpuSampler
+sampler = GpuSampler()
+with sampler:
+    inside = sampler.throttle()
+print(json.dumps([inside, sampler.throttle()]))
+"""
+
+
+CLOCKS = {
+    "0x000": "",
+    "0x001": "",  # idle
+    "0x002": "",  # clocks that somebody set
+    "0x010": "",  # in step with other cards
+    "0x100": "",  # a display's clocks
+    "0x101": "",
+    "0x004": "power",
+    "0x080": "power",
+    "0x088": "power",
+    "0x020": "thermal",
+    "0x040": "thermal",
+    "0x048": "thermal",  # the hardware, for its heat
+    "0x064": "thermal",  # both: heat can be helped
+    "0x008": "hardware",
+    "0x8000000000000000": "",  # a reason that a later driver may have
+}
+
+
+@pytest.mark.parametrize("variant", ["one16", "old"])
+def test_why_a_card_holds_its_clocks_back(run: Run, variant: Variant) -> None:
+    script = f"""
+import ctypes, json
+from backprop_tui.probe.gpu import GpuSampler
+setenv = ctypes.CDLL(None).setenv
+causes = {{}}
+with GpuSampler() as sampler:
+    for bits in {list(CLOCKS)}:
+        setenv(b"NVML_STUB_CLOCKS", bits.encode(), 1)
+        causes[bits] = sampler.throttle()
+print(json.dumps(causes))
+"""
+    assert run(variant, script) == CLOCKS
+
+
+@pytest.mark.parametrize("variant", ["mig", "none", "initfail", "nocards"])
+def test_a_driver_that_does_not_say_why_holds_nothing_back(run: Run, variant: Variant) -> None:
+    assert run(variant, THROTTLE, NVML_STUB_CLOCKS="0x020") == ["", ""]
+
+
+def test_a_driver_and_a_pynvml_of_either_name_are_asked(run: Run) -> None:
+    without = """
+import pynvml
+for name in {names}:
+    delattr(pynvml, name)
+"""
+    newer = "nvmlDeviceGetCurrentClocksEventReasons"
+    older = "nvmlDeviceGetCurrentClocksThrottleReasons"
+    for names, cause in (([newer], "thermal"), ([older], "thermal"), ([newer, older], "")):
+        script = without.format(names=names) + THROTTLE
+        assert run("one16", script, NVML_STUB_CLOCKS="0x020") == [cause, ""]
+
+
+@pytest.mark.parametrize(("bits", "cause"), [("0x004", "power"), ("0x001", "")])
+def test_the_readings_of_a_run_say_what_holds_the_card_back(
+    run: Run, bits: str, cause: str
+) -> None:
+    script = """
+import json, time
+from backprop_tui.train.gpu_sampler import sampling
+seen = []
+with sampling(0, seen.append, lambda: 0.0):
+    end = time.monotonic() + 5
+    while not seen and time.monotonic() < end:
+        time.sleep(0.01)
+print(json.dumps(seen[0].throttle))
+"""
+    assert run("one16", script, NVML_STUB_CLOCKS=bits) == cause
