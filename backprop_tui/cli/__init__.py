@@ -7,13 +7,16 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.background import resume_command
 from backprop_tui.cli.check import check_command
 from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
 from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import init_command
+from backprop_tui.cli.requests import pause_command, save_command, stop_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
+from backprop_tui.cli.runs import runs_command
 from backprop_tui.cli.split import split_command
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError
 
@@ -31,6 +34,11 @@ app.command("split")(split_command)
 app.command("init")(init_command)
 app.command("check")(check_command)
 app.command("run")(run_command)
+app.command("resume")(resume_command)
+app.command("runs")(runs_command)
+app.command("stop")(stop_command)
+app.command("save")(save_command)
+app.command("pause")(pause_command)
 app.command("demo")(demo_command)
 app.command("doctor")(doctor_command)
 

@@ -22,13 +22,15 @@ from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Event, Failed, Finished
 from backprop_tui.core.history import History
 from backprop_tui.core.lines import line
+from backprop_tui.core.redact import redact
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.distributed import Team
 
 DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 LEAVE_LATER = 2.0  # seconds
 TRUST_HELP = "Run code the model brings along. Read that code first; asked for each time."
+DETACH_HELP = "Train in a process of its own, which goes on when this terminal is gone."
 
 
 def run_command(
@@ -39,8 +41,14 @@ def run_command(
         False, "--strict", help="Refuse when a replay would differ from the recorded run."
     ),
     trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help=TRUST_HELP),
+    detach: bool = typer.Option(False, "--detach", help=DETACH_HELP),
 ) -> None:
     """Train a run file without a screen: plain lines, the same run."""
+    if detach and (strict or not Team.here().alone):
+        raise typer.BadParameter(
+            "a run of several processes, and one with --strict, is watched from its terminal",
+            param_hint="--detach",
+        )
     try:
         run, overrides = runfile_io.read(path, sets)
         if output is not None:
@@ -50,6 +58,11 @@ def run_command(
             raise
         time.sleep(LEAVE_LATER)  # the main process says it, and is ended when this one leaves
         raise typer.Exit(error.exit_code) from None
+    if detach:
+        from backprop_tui.cli.background import in_background, prepare
+
+        folder = prepare(run, overrides, trust_remote_code=trust_remote_code)
+        raise typer.Exit(in_background(folder, trust_remote_code=trust_remote_code))
     raise typer.Exit(
         headless(run, overrides=overrides, strict=strict, trust_remote_code=trust_remote_code)
     )
@@ -92,8 +105,10 @@ def headless(
     overrides: dict[str, str] | None = None,
     strict: bool = False,
     trust_remote_code: bool = False,
+    resume: Path | None = None,
 ) -> int:
-    """Train in this thread and print plain lines; returns the exit code."""
+    """Train in this thread and print plain lines; returns the exit code. resume: the folder of a
+    run to go on with."""
     from backprop_tui.train.runner import train
 
     control, history, printer = Control(), History(), Printer()
@@ -103,7 +118,7 @@ def headless(
         if isinstance(event, Failed):
             show_failure(event)
         elif (text := line(event)) is not None:
-            printer(text)
+            printer(redact(text))
 
     with _signals(control):
         ending = train(
@@ -113,24 +128,24 @@ def headless(
             overrides=overrides,
             strict=strict,
             trust_remote_code=trust_remote_code,
+            resume=resume,
         )
-    # Of several processes the main one is told what happened.
-    if isinstance(ending, Finished) and history.ended and ending.path and printer.read:
-        from backprop_tui.core.summary import summary
+        # Of several processes the main one is told what happened.
+        if isinstance(ending, Finished) and history.ended and ending.path and printer.read:
+            from backprop_tui.core.summary import summary
 
-        printer("")
-        show_table(summary(history))
+            with suppress(OSError):  # the terminal may go at any time
+                show_table([("", ""), *summary(history)])
     return ending.exit_code
 
 
 def show_failure(event: Failed) -> None:
     """What went wrong, on stderr."""
-    for sentence in event.message.splitlines():
-        typer.echo(f"error: {sentence}  [{event.code}]", err=True)
-    if event.hint:
-        typer.echo(f"  {event.hint}", err=True)
-    if event.log:
-        typer.echo(f"  log: {event.log}", err=True)
+    lines = [f"error: {sentence}  [{event.code}]" for sentence in event.message.splitlines()]
+    lines += [f"  {event.hint}"] if event.hint else []
+    lines += [f"  log: {event.log}"] if event.log else []
+    with suppress(OSError):  # the terminal may be gone; the run folder has the same words
+        typer.echo(redact("\n".join(lines)), err=True)
 
 
 class Printer:
@@ -150,17 +165,20 @@ class Printer:
             silence()
 
 
-def silence() -> None:
+def silence(descriptor: int = 1) -> None:
     """Send further output nowhere, so that Python's own flush at exit cannot fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @contextmanager
 def _signals(control: Control) -> Iterator[None]:
-    """First ctrl+c, SIGTERM or a lost terminal: stop after this step and save. Second ctrl+c:
-    quit now."""
+    """First ctrl+c or SIGTERM: stop after this step and save. Second ctrl+c: quit now. SIGHUP: the
+    terminal is lost, and the run goes on without it."""
     team = Team.here()
     again = b"; ctrl+c again quits at once" if team.alone else b""
+    terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if control.stopping and number == signal.SIGINT:
@@ -172,7 +190,16 @@ def _signals(control: Control) -> Iterator[None]:
             # os.write: print is not safe inside a signal handler.
             os.write(2, b"stopping after this step and saving" + again + b"\n")
 
-    before = {number: signal.signal(number, ask) for number in STOPPING}
+    def go_on(_number: int, _frame: FrameType | None) -> None:
+        for descriptor in terminals:
+            if not os.isatty(descriptor):  # it was one, and has been hung up
+                silence(descriptor)
+
+    asked = dict.fromkeys(STOPPING, ask)
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in {**asked, signal.SIGHUP: go_on}.items()
+    }
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ class Lock:
                         _sign(descriptor)
                         return cls(descriptor)
                 elif not _locked(descriptor, fcntl.LOCK_SH) or time.monotonic() > until:
-                    raise _owned(folder, _read(descriptor))
+                    raise owned(folder, _read(descriptor))
             except OSError as error:
                 _held.discard(descriptor)
                 os.close(descriptor)
@@ -151,7 +151,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _owned(folder: Path, found: Owner) -> InputError:
+def owned(folder: Path, found: Owner) -> InputError:
+    """The error for a run that another process runs."""
     who = f"process {found.pid} on {found.host}, since {found.since}" if found.pid else "a process"
     return InputError(
         f"{folder} is being run by {who}",

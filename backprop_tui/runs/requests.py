@@ -25,7 +25,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def is_run(folder: Path) -> bool:
     """Whether this is the folder of a run."""
-    return (folder / "run.toml").is_file() or (folder / "events.jsonl").is_file()
+    # Of a folder that may not be looked into, os.path says no where Path raises.
+    return any(os.path.isfile(folder / name) for name in ("run.toml", "events.jsonl"))
 
 
 def not_found(folder: Path) -> InputError:
