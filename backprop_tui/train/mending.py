@@ -15,6 +15,7 @@ from backprop_tui.core.events import Amended, Resumed
 from backprop_tui.core.lowering import Lowered, amended
 from backprop_tui.core.runfile import ProvenanceSection
 from backprop_tui.core.runfile_io import change
+from backprop_tui.core.text import plural
 from backprop_tui.train.checkpoints import Checkpoint, RunState
 from backprop_tui.train.trial import tidy
 
@@ -87,12 +88,12 @@ class Mending:
         session = self.fitting.session
         less = amended(session.run, self.fitting.found.plan)
         if less is None or self.amended == MOST_AMENDED:
-            times = f", made smaller {self.amended} times already" if self.amended else ""
+            folder = session.folder.path if session.folder else ""
+            times = f", with a plan made smaller {plural(self.amended, 'time')} already" if self.amended else ""
             raise RunError(
                 f"{why}, at step {step + 1}{times}.",
-                hint="lower data.max_length, or take a smaller model or a lower precision; "
-                f"backprop-tui resume {session.folder.path if session.folder else ''} goes on "
-                "once there is more memory",
+                hint="a smaller model, data.max_length, nf4 or batch_size takes less; once more "
+                f"memory is free, backprop-tui resume {folder} goes on",
                 code="RUN_OUT_OF_MEMORY",
             )
         self.amended += 1
