@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from backprop_tui.core.events import Event, Resumed, Step, from_line
+from backprop_tui.core.events import Event, GpuSampled, Resumed, Step, from_line
 
 CHUNK = 1 << 21  # bytes read at once
 BLOCK = 1 << 12  # bytes read to find one line
@@ -66,7 +66,11 @@ def _rare(file: int, begin: int, end: int) -> dict[int, Event]:
     if (many := len(evaluations)) > EVALUATIONS:
         evaluations = [evaluations[-1 - i * many // EVALUATIONS] for i in range(EVALUATIONS)]
     lines = ((place, _event(_line(file, place, end))) for place in places + evaluations)
-    return {place: event for place, event in lines if event is not None}
+    return {
+        place: event
+        for place, event in lines
+        if event is not None and not isinstance(event, Step | GpuSampled)  # as the first may be
+    }
 
 
 def _valid(file: int, begin: int, end: int, rare: dict[int, Event]) -> list[Stretch]:

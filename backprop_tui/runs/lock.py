@@ -49,7 +49,8 @@ class Lock:
             descriptor = _open(folder)
             try:
                 if _locked(descriptor, fcntl.LOCK_EX):
-                    if _is_there(descriptor, folder):
+                    # On some network file systems it never seems to be.
+                    if _is_there(descriptor, folder) or time.monotonic() > until:
                         _held.add(descriptor)
                         _sign(descriptor)
                         return cls(descriptor)

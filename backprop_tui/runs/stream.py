@@ -10,7 +10,7 @@ from backprop_tui.runs.choice import chosen, parsed
 
 CHUNK = 1 << 21  # bytes read at once
 WHOLE = 1 << 21  # what is no longer than this is parsed line by line
-SAME = 64  # bytes before the place reached, by which a file is known again
+SAME = 1 << 10  # bytes before the place reached, by which a file is known again
 
 
 class Follower:
@@ -53,7 +53,8 @@ class Follower:
         if end == self._at:
             return []
         begin, self._at = self._at, end
-        self._before = os.pread(file, SAME, max(0, end - SAME))
+        start = max(0, end - SAME)
+        self._before = os.pread(file, end - start, start)
         if end - begin <= WHOLE:
             return parsed(file, begin, end)
         return chosen(file, begin, end)
