@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from backprop_tui.core.events import (
+    Amended,
+    Continued,
     Evaluated,
     Event,
     Failed,
     Finished,
+    Paused,
     Preparing,
     Probed,
+    Resumed,
     Saved,
     Started,
     Step,
@@ -43,15 +47,37 @@ def line(event: Event) -> str | None:
             return f"warning  {event.message}{source} [{event.code}]"
         case Saved():
             return f"step {event.step:>5}  saved     {event.kind} {event.path}"
+        case Paused():
+            return f"step {event.step:>5}  paused    {event.why}"
+        case Continued():
+            return f"step {event.step:>5}  going on"
+        case Amended():
+            return amended(event)
+        case Resumed():
+            return resumed(event)
         case Finished():
+            why = f": {event.why}" if event.why else ""
             if event.stopped and not event.path:
-                return "stopped before the first step; nothing to save"
+                return f"stopped before the first step{why}; nothing to save"
             word = "stopped and saved" if event.stopped else "finished"
-            return f"{word} at step {event.step} after {duration(event.seconds)}"
+            return f"{word} at step {event.step} after {duration(event.seconds)}{why}"
         case Failed():
             return f"failed: {event.message}"
         case _:
             return None
+
+
+def amended(event: Amended) -> str:
+    """What was changed in the plan, and why."""
+    changes = ", ".join(f"{key} = {value}" for key, value in event.changes.items())
+    return f"step {event.step}: the plan was changed to {changes}: {event.why}"
+
+
+def resumed(event: Resumed) -> str:
+    """Where a run was taken up."""
+    if not event.checkpoint:
+        return "resumed from the beginning: nothing had been saved"
+    return f"resumed after step {event.step}, from {event.checkpoint}"
 
 
 def _probed(event: Probed) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePath
 
-from backprop_tui.core.events import Evaluated, Failed, Finished, Step
+from backprop_tui.core.events import Amended, Evaluated, Failed, Finished, Step
 from backprop_tui.core.history import History
 from backprop_tui.core.pace import average
 from backprop_tui.core.reading import figure
@@ -49,9 +49,19 @@ def _trained(history: History) -> list[Fact]:
     ]
     done = last.step if last else 0
     ended = history.ended
-    how = ", stopped on request" if isinstance(ended, Finished) and ended.stopped else ""
+    how = f", {_stopped(ended)}" if isinstance(ended, Finished) and ended.stopped else ""
     facts.append(("Steps", f"{count(done)} of {count(last.steps if last else started.steps)}{how}"))
+    facts += [("Changed", _amended(event)) for event in history.amended]
     return facts
+
+
+def _stopped(ended: Finished) -> str:
+    return f"stopped: {ended.why}" if ended.why else "stopped on request"
+
+
+def _amended(event: Amended) -> str:
+    changes = ", ".join(f"{key} = {value}" for key, value in event.changes.items())
+    return f"{changes}, at step {count(event.step)}: {event.why}"
 
 
 def _dropped(dropped: dict[str, int]) -> str:

@@ -21,18 +21,24 @@ WIZARD_KEYS: tuple[Cell, ...] = (
     ("f3  f4", "of the data: say which column is which; see what is trained"),
     ("f5", "read the machine, the model and the data again"),
     ("f6", "apply the fix shown beside a warning"),
-    ("f9 or ctrl+r", "start the training"),
+    ("f9 or ctrl+r", "start the training here; if the terminal goes, it trains on without"),
+    ("f8", "at the review: start it in the background, as a process of its own"),
     ("ctrl+s", "save the plan as a run file"),
     ("ctrl+p", "colours and other commands"),
     ("ctrl+q  ctrl+c", "quit; both ask first when something is not saved"),
 )
 MONITOR_KEYS: tuple[Cell, ...] = (
     ("f2 or ctrl+s", "write a checkpoint after this step and go on"),
+    ("f3", "pause after this step, with everything kept in memory; again: go on"),
     ("f4 or ctrl+x", "stop after this step and keep what was learned; asks first"),
     ("tab", "into the log, to scroll it"),
     ("enter", "how the run ended, once it has"),
     ("b or ctrl+b", "once it has ended: back to the plan, to change it and start again"),
-    ("ctrl+q", "quit; asks first while the training runs"),
+    ("ctrl+q", "quit; asks first while the training runs in this program"),
+)
+WATCHING_KEYS: tuple[Cell, ...] = (
+    *(row for row in MONITOR_KEYS if not row[0].startswith(("b ", "ctrl+q"))),
+    ("ctrl+q, d or f10", "leave; the run goes on, and backprop-tui watch RUN shows it again"),
 )
 PANELS: tuple[Cell, ...] = (
     ("margin", "how far the chosen answer leads the rejected one; it should widen"),
@@ -60,17 +66,24 @@ FILES: tuple[Cell, ...] = (
 
 
 class HelpScreen(ModalScreen[None]):
-    """One page; escape closes it. training: the monitor's keys instead of the wizard's."""
+    """One page; escape closes it.
+
+    training: the monitor's keys instead of the wizard's. watching: of another process's run.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
     ]
 
-    def __init__(self, *, training: bool = False) -> None:
+    def __init__(self, *, training: bool = False, watching: bool = False) -> None:
         super().__init__()
         self.pages: tuple[tuple[str, tuple[Cell, ...]], ...] = (
-            (("Keys", MONITOR_KEYS), ("Panels", PANELS), ("Files", FILES))
-            if training
+            (
+                ("Keys", WATCHING_KEYS if watching else MONITOR_KEYS),
+                ("Panels", PANELS),
+                ("Files", FILES),
+            )
+            if training or watching
             else (("Keys", WIZARD_KEYS), ("Steps", STEPS), ("Files", FILES))
         )
 

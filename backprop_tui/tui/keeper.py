@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.app import App
 from textual.reactive import reactive
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
@@ -23,6 +22,7 @@ from backprop_tui.core.facts import Facts, ModelFacts
 from backprop_tui.core.runfile import LoraSection, RunFile
 from backprop_tui.tui import probing
 from backprop_tui.tui.messages import CacheRead, DataCounted, DataRead, MachineRead, ModelRead
+from backprop_tui.tui.outlive import OutlivingApp
 from backprop_tui.tui.paths import Place, is_folder, place
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def new_plan() -> RunFile:
     return RunFile(lora=LoraSection())
 
 
-class FactsKeeper(App[int]):
+class FactsKeeper(OutlivingApp):
     """The plan, and the facts that belong to it."""
 
     plan: reactive[RunFile] = reactive(new_plan, init=False)

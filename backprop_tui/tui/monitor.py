@@ -8,7 +8,8 @@ the trainer (tests/tui/redraw_cost.py counts it).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -16,9 +17,19 @@ from textual.events import Resize
 from textual.widgets import Footer
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.events import Failed, Finished, Saved, Started
+from backprop_tui.core.events import (
+    Continued,
+    Evaluated,
+    Event,
+    Paused,
+    Resumed,
+    Saved,
+    Started,
+    Step,
+)
+from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.tui.ending import Question
+from backprop_tui.tui.ending import EndScreen, Question
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.monitor_requests import AskingScreen
 from backprop_tui.tui.panels.accuracy import AccuracyPanel
@@ -91,20 +102,72 @@ class MonitorScreen(AskingScreen):
 
     def on_run_event(self, message: RunEvent) -> None:
         """Take in what happened; the clock draws it."""
-        event = message.event
-        self.history.add(event)
-        self._now = (event.t, self.clock())
-        for panel in self._panels:
-            panel.take(event)
-        self._log.take(event)
+        self.take([message.event])
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take in what happened, in order."""
+        if not events:
+            return
+        before = self.history.ended
+        for event in events:
+            self.history.add(event)
+            self._log.take(event)
+        self._now = (events[-1].t, self.clock())
+        if any(isinstance(event, Resumed) for event in events):
+            self._rebuild()
+        else:
+            for panel in self._panels:
+                for event in events:
+                    panel.take(event)
+        for event in events:
+            self._answer(event)
+        if self.history.ended is not None and self.history.ended is not before:
+            self._end()
+
+    def _answer(self, event: Event) -> None:
+        """What was asked of the run and is done by this event; which keys work after it."""
         match event:
             case Started():
                 self.set_class(event.device.lower().startswith("cpu"), "on-cpu")
                 self.refresh_bindings()
-            case Saved() if not self.control.stopping:
+            case Paused() | Continued():
+                self.wanted = None
+                if not self.control.stopping:
+                    self.ask("")
+                self.refresh_bindings()
+            case Saved() if not (self.control.stopping or self.wanted):
                 self.ask("")
-            case Finished() | Failed():
-                self._end()
+            case Resumed():
+                self.live_again()
+                self.refresh_bindings()
+
+    def live_again(self) -> None:
+        """A run that had ended, or was thought to have, was taken up."""
+        self.wanted = None
+        self.ask("")
+        self._timer.resume()
+        if isinstance(self.app.screen, EndScreen):
+            self.app.screen.dismiss()
+
+    def forget(self) -> None:
+        """Begin anew: what was shown is not the run that is there."""
+        fresh = History()
+        for item in fields(fresh):
+            setattr(self.history, item.name, getattr(fresh, item.name))
+        self._log.clear()
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Fill the panels with what holds: a part of the run was done again, or will be."""
+        told = self.history
+        measured: list[Step | Evaluated] = [*told.steps, *told.evaluations]
+        measured.sort(key=lambda event: event.step)
+        kept: list[Event | None] = [told.started, told.probed, *measured, *told.gpu]
+        for panel in self._panels:
+            panel.restart()
+            for event in kept:
+                if event is not None:
+                    panel.take(event)
 
     def tick(self) -> None:
         """Draw the header; every other time the rest, too."""
@@ -139,9 +202,10 @@ class MonitorScreen(AskingScreen):
 
     def _end(self) -> None:
         """The run is over: draw the last state, close a question about it, show how it ended."""
+        self.wanted = None
         self.ask("")
         self.refresh_bindings()
-        self._timer.stop()
+        self._timer.pause()
         self.draw()
         if self.leaving:
             self.run_worker(self.leave())

@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.worker import WorkerError
 
 from backprop_tui.core.control import Control
+from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Failed
 from backprop_tui.core.history import History
 from backprop_tui.tui.ending import EndScreen, FailureScreen, Question, SummaryScreen, exit_code
@@ -33,6 +34,14 @@ class AskingScreen(Screen[None]):
             id="monitor.save",
             tooltip="Write a checkpoint after this step and go on",
         ),
+        Binding(
+            "f3",
+            "pause",
+            "Pause",
+            id="monitor.pause",
+            tooltip="Wait after this step; everything stays in memory",
+        ),
+        Binding("f3", "go_on", "Go on", id="monitor.go_on", tooltip="Train on where it was paused"),
         Binding(
             "f4,ctrl+x",
             "stop",
@@ -65,6 +74,7 @@ class AskingScreen(Screen[None]):
         self.control = control
         self.history = History()
         self.leaving = False  # quit as soon as the run has ended
+        self.wanted: bool | None = None  # a pause, or none, that was asked for and has not come
 
     def ask(self, note: str) -> None:
         """Show at once what was asked of the run and is not done yet; "" when it is."""
@@ -76,19 +86,32 @@ class AskingScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make sense now: saving needs a step, stopping a run, a summary an end."""
-        over = self.history.ended is not None
+        over, reachable = self.history.ended is not None, self.reachable()
         match action:
             case "help":
                 return hasattr(self.app, "action_help")
             case "save_now":
-                return not over and (self._can_save() or None)
+                return not over and ((reachable and self._can_save()) or None)
+            case "pause":
+                return not (over or self.paused) and ((reachable and self._can_save()) or None)
+            case "go_on":
+                return not over and self.paused and ((reachable and self._can_save()) or None)
             case "stop":
-                return not over and (not self.control.stopping or None)
+                return not over and ((reachable and not self.control.stopping) or None)
             case "summary" | "quit_charts":
                 return over
             case "plan":
                 return over and hasattr(self.app, "action_back_to_plan")
         return True
+
+    def reachable(self) -> bool:
+        """Whether a process is there that would hear a request."""
+        return True
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run waits, or was asked to and has not said so yet."""
+        return self.history.paused is not None if self.wanted is None else self.wanted
 
     def _can_save(self) -> bool:
         return self.history.started is not None and not self.control.stopping
@@ -99,9 +122,34 @@ class AskingScreen(Screen[None]):
 
     def action_save_now(self) -> None:
         """Ask for a checkpoint."""
-        self.control.save()
-        self.ask(f"{SIGNS.here} checkpoint after this step")
-        self.record("you asked for a checkpoint")
+        if self._heard(self.control.save):
+            self.ask(f"{SIGNS.here} checkpoint after this step")
+            self.record("you asked for a checkpoint")
+
+    def action_pause(self) -> None:
+        """Ask for a pause."""
+        if self._heard(self.control.pause):
+            self.wanted = True
+            self.ask(f"{SIGNS.here} pausing after this step")
+            self.record("you asked for a pause")
+            self.refresh_bindings()
+
+    def action_go_on(self) -> None:
+        """Take the pause back. What pauses for another reason keeps its own."""
+        if self._heard(self.control.go_on):
+            self.wanted = None if self.history.paused else False
+            self.ask("")
+            self.record("you asked it to go on")
+            self.refresh_bindings()
+
+    def _heard(self, ask: Callable[[], None]) -> bool:
+        """Whether a request could be made; why not is said."""
+        try:
+            ask()
+        except BackpropError as error:
+            self.notify(f"{error.message}. {error.hint}", severity="error", title="Not asked")
+            return False
+        return True
 
     def action_stop(self) -> None:
         """Stop after a question."""
@@ -141,7 +189,7 @@ class AskingScreen(Screen[None]):
                 then=lambda: self.app.exit(return_code=exit_code(None)),
             )
         elif self.control.stopping:
-            self._leave_after_stop()
+            self.leave_after_stop()
         else:
             self._ask_to_stop(
                 "Stop and save, then quit?",
@@ -162,14 +210,13 @@ class AskingScreen(Screen[None]):
 
     def _ask_to_stop(self, title: str, text: str, *, yes: str, leave: bool) -> None:
         def stop() -> None:
-            if self.history.ended is not None:
+            if self.history.ended is not None or not self._heard(self.control.stop):
                 return
-            self.control.stop()
             self.record("you asked to stop and save")
             self.ask(f"{SIGNS.here} stopping after this step{SIGNS.more}")
             self.refresh_bindings()
             if leave:
-                self._leave_after_stop()
+                self.leave_after_stop()
 
         self._push_question(title, text, yes=yes, no="Keep training", then=stop)
 
@@ -183,7 +230,8 @@ class AskingScreen(Screen[None]):
         if not isinstance(self.app.screen, Question):
             self.app.push_screen(Question(title, text, yes=yes, no=no), answered)
 
-    def _leave_after_stop(self) -> None:
+    def leave_after_stop(self) -> None:
+        """The run was asked to stop; the program ends when it has."""
         self.leaving = True
         self.ask(f"{SIGNS.here} stopping after this step and saving{SIGNS.more}")
 

@@ -32,6 +32,7 @@ class Signs:
     free: str
     limit: str
     more: str
+    pause: str
 
     def level(self, level: Level) -> str:
         """The sign of a level of advice."""
@@ -56,6 +57,7 @@ UNICODE = Signs(
     free="░",
     limit="┃",
     more="…",
+    pause="‖",
 )
 PLAIN = Signs(
     here=">",
@@ -75,6 +77,7 @@ PLAIN = Signs(
     free=".",
     limit="|",
     more="...",
+    pause="=",
 )
 
 

@@ -16,7 +16,7 @@ from backprop_tui.core.rules import Advice, Fix, judge
 from backprop_tui.core.runfile import RunFile
 
 STEPS = ("machine", "model", "data", "method", "tuning", "memory", "review")
-TUNING_SECTIONS = ("training", "lora", "output")
+TUNING_SECTIONS = ("training", "lora", "output", "guards")
 DOES_NOT_FIT = "memory-does-not-fit"
 
 

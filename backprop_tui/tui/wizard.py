@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -64,6 +66,13 @@ class WizardScreen(Screen[None]):
         Binding("f5", "reread", "Reread", id="wizard.reread", show=False),
         Binding("f6", "fix", "Fix", id="wizard.fix", tooltip="Apply the fix that is shown"),
         Binding("ctrl+s", "save", "Save", id="wizard.save", tooltip="Save the run file"),
+        Binding(
+            "f8",
+            "background",
+            "Background",
+            id="wizard.background",
+            tooltip="Start the training as a process of its own, and watch it",
+        ),
         Binding("f9,ctrl+r", "start", "Start", id="wizard.start", tooltip="Start the training"),
         Binding("escape", "leave_field", "Leave the field", show=False),
         *(Binding(str(n), f"go({n - 1})", f"Step {n}", show=False) for n in DIGITS),
@@ -198,6 +207,8 @@ class WizardScreen(Screen[None]):
         """None greys a key that would do nothing now; False hides one of another step."""
         if action in ("columns", "rows") and self.step != "data":
             return False
+        if action == "background":
+            return self.step == "review"
         match action:
             case "next":
                 usable = self.step != STEPS[-1]
@@ -281,10 +292,18 @@ class WizardScreen(Screen[None]):
             self.planner.saved(path)
             self.notify(f"backprop-tui run {path}", title=f"Saved {path}")
 
-    _start_waits = False  # f9 came while something was being read
+    _start_waits = False  # the key came while something was being read
 
-    async def action_start(self) -> None:
-        """Start the training, or say what stands in the way and go there."""
+    def action_start(self) -> None:
+        """Start the training here."""
+        self.call_next(self._start, self.planner.start_training)
+
+    def action_background(self) -> None:
+        """Start it as a process of its own."""
+        self.call_next(self._start, self.planner.start_in_background)
+
+    async def _start(self, begin: Callable[[], None]) -> None:
+        """Begin, or say what stands in the way and go there."""
         self.planner.ask_hub()
         view = self.planner.view
         missing = [item for item in view.problems if view.is_todo(item)]
@@ -292,7 +311,7 @@ class WizardScreen(Screen[None]):
             if not self._start_waits:
                 self.notify("Still reading: it starts when that is done.")
             self._start_waits = True
-            self.set_timer(0.1, self.action_start)
+            self.set_timer(0.1, partial(self._start, begin))
             return
         self._start_waits = False
         if missing:
@@ -305,4 +324,4 @@ class WizardScreen(Screen[None]):
             self.notify(first.message, severity="error", title="Cannot start yet")
             await self.go_to(first)
         else:
-            self.planner.start_training()
+            begin()

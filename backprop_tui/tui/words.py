@@ -118,6 +118,17 @@ def what_will_happen(view: View) -> list[str]:
     return lines
 
 
+def two_ways(ssh: bool) -> str:
+    """Where the training may run: in this program, or in one of its own."""
+    if not ssh:
+        return "f9 starts the training here, f8 in the background."
+    return (
+        "f9: in this program; it trains on if the connection drops, and backprop-tui watch "
+        "finds it.\n"
+        "f8: in the background, where no terminal owns it; leave whenever you like, it goes on."
+    )
+
+
 def rows_line(view: View) -> str:
     """How many rows train and are held out."""
     if view.facts.data is None:

@@ -6,6 +6,7 @@ import os
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
@@ -27,6 +28,7 @@ class Terminal:
         cwd: Path = ROOT,
         seconds: float = 30,
         env: dict[str, str] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         self.seconds = seconds  # the longest wait for words or for the end
         self.child = pexpect.spawn(
@@ -42,6 +44,7 @@ class Terminal:
                 "PYTHONPATH": str(ROOT),
             },
             encoding="utf-8",
+            preexec_fn=before,
         )
         self.before = termios.tcgetattr(self.child.child_fd)[3]
         self.screen = pyte.Screen(size[1], size[0])
@@ -84,3 +87,19 @@ class Terminal:
             assert time.monotonic() < end, f"the program does not end:\n{self.text}"
         self.child.close()
         return int(self.child.exitstatus if self.child.exitstatus is not None else -1)
+
+    def hang_up(self) -> None:
+        """The terminal is gone, as when its window is closed or the connection drops."""
+        os.close(self.child.child_fd)
+
+    def outlived(self) -> int:
+        """Wait for the end of a program that has no terminal; its exit code, or minus a signal."""
+        end = time.monotonic() + self.seconds
+        while True:
+            pid, status = os.waitpid(self.child.pid, os.WNOHANG)
+            if pid:
+                # Neither is there any more: nothing is left to close or to kill.
+                self.child.closed = self.child.ptyproc.closed = self.child.terminated = True
+                return os.waitstatus_to_exitcode(status)
+            assert time.monotonic() < end, "the program does not end"
+            time.sleep(0.05)

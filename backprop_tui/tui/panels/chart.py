@@ -45,6 +45,12 @@ class ChartPanel(Panel):
         self.traces = {curve: Trace() for curve in self.CURVES}
         self.nothing_heldout = False
 
+    def restart(self) -> None:
+        """Empty curves."""
+        super().restart()
+        self.traces = {curve: Trace() for curve in self.traces}
+        self.nothing_heldout = False
+
     def take(self, event: Event) -> None:
         """Add a step or an evaluation to the curves it belongs to."""
         if isinstance(event, Started) and not event.heldout_rows:

@@ -12,15 +12,20 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backprop_tui.core.events import (
+    Amended,
+    Continued,
     Evaluated,
     Event,
     Failed,
     Finished,
+    Paused,
     Preparing,
+    Resumed,
     Saved,
     Started,
     Warned,
 )
+from backprop_tui.core.lines import amended, resumed
 from backprop_tui.core.reading import NOTHING_SAVED, figure
 from backprop_tui.core.text import count, duration, percent, plural, rate
 from backprop_tui.tui.panels.panel import BAD, CLASSES, GOOD, LABEL, VALUE, WARN, words
@@ -43,11 +48,20 @@ def entry(event: Event) -> tuple[str, str, int] | None:
             return SIGNS.warning, f"warning {event.code}: {event.message}", WARN
         case Saved():
             return SIGNS.done, f"step {count(event.step)}: {event.kind} saved, {event.path}", GOOD
+        case Paused():
+            return SIGNS.pause, f"step {count(event.step)}: paused: {event.why}", WARN
+        case Continued():
+            return SIGNS.here, f"step {count(event.step)}: going on", VALUE
+        case Amended():
+            return SIGNS.warning, amended(event), WARN
+        case Resumed():
+            return SIGNS.here, resumed(event), VALUE
         case Finished():
             if event.stopped and not event.path:
                 return SIGNS.note, NOTHING_SAVED.lower(), VALUE
             word = "stopped and saved" if event.stopped else "finished"
-            return SIGNS.done, f"{word} after {plural(event.step, 'step')}, {event.path}", GOOD
+            why = f" ({event.why})" if event.why else ""
+            return SIGNS.done, f"{word} after {plural(event.step, 'step')}{why}, {event.path}", GOOD
         case Failed():
             return SIGNS.problem, f"failed, {event.code}: {event.message} {event.hint}".strip(), BAD
         case _:
@@ -97,6 +111,11 @@ class LogPanel(ScrollView, can_focus=True):
         self.entries.append((t, sign, words(text), role))
         if len(self.entries) > KEPT:
             del self.entries[: KEPT // 5]
+        self.changed = True
+
+    def clear(self) -> None:
+        """Without entries."""
+        self.entries.clear()
         self.changed = True
 
     def redraw(self) -> None:

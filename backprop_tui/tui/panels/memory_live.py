@@ -30,6 +30,11 @@ class MemoryPanel(Panel):
         self.probed: Probed | None = None
         self.trace = Trace()
 
+    def restart(self) -> None:
+        """An empty curve; the newest readings stay until there are others."""
+        super().restart()
+        self.trace = Trace()
+
     def take(self, event: Event) -> None:
         """Keep the newest readings."""
         match event:

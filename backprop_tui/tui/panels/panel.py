@@ -63,6 +63,10 @@ class Panel(Widget):
         """Keep what this panel shows of an event."""
         raise NotImplementedError
 
+    def restart(self) -> None:
+        """Forget what is over: every event that still holds is about to be taken again."""
+        self.changed = True
+
     def lines(self, width: int, height: int) -> list[Line]:
         """At most `height` lines of at most `width` cells."""
         raise NotImplementedError

@@ -22,6 +22,7 @@ class ProgressPanel(Panel):
         self.history, self.method, self.model = history, method, model
         self.elapsed = 0.0
         self.note = ""  # what was asked of the run and is not done yet
+        self.halted = ""  # the command that takes up a run nobody works on
 
     def take(self, event: Event) -> None:
         """Every event may move the header; the history already holds it."""
@@ -39,6 +40,11 @@ class ProgressPanel(Panel):
             self.note, self.changed = note, True
             self.redraw()
 
+    def halt(self, command: str) -> None:
+        """Nobody works on the run, and it has not ended; "" when somebody does."""
+        if command != self.halted:
+            self.halted, self.changed = command, True
+
     def lines(self, width: int, height: int) -> list[Line]:
         """The two lines."""
         return [self._title(width), self._bar(width)][:height]
@@ -49,6 +55,7 @@ class ProgressPanel(Panel):
         right_role = WARN if self.note else role
         if self.note and self.history.steps:
             right = f"{where}   {self.note}"
+        right = _cut(right, width - len(self.method) - 2)
         model = self.history.started.model if self.history.started else self.model
         room = width - len(self.method) - len(right) - 4
         if len(model) > room:
@@ -73,6 +80,12 @@ class ProgressPanel(Panel):
                 return f"{SIGNS.note} {NOTHING_SAVED.lower()}", VALUE
             word = "stopped and saved" if ended.stopped else "finished"
             return f"{steps}   {SIGNS.done} {word}".strip(), GOOD
+        if self.halted:
+            begun = "interrupted before the first step" if self.history.stage else "not begun"
+            done = f"interrupted at {steps}" if last else begun
+            return f"{SIGNS.warning} {done}", WARN
+        if paused := self.history.paused:
+            return f"{steps or self.history.stage}   {SIGNS.pause} paused: {paused.why}", WARN
         if last:
             return steps, VALUE
         return self.history.stage or "preparing", VALUE
@@ -80,12 +93,16 @@ class ProgressPanel(Panel):
     def _bar(self, width: int) -> Line:
         last, ended = self.history.last, self.history.ended
         times = f"{duration(ended.t if ended else self.elapsed)} elapsed"
-        if last and not ended:
+        if self.halted and not ended:
+            times = self.halted
+        elif last and not ended and not self.history.paused:
             left = self.history.eta
             times += "" if left is None else f" · {duration(left)} left"
-        times = words(times + self._pace(width - len(times)))
+        if not self.halted:
+            times = words(times + self._pace(width - len(times)))
         share = last.step / last.steps if last and last.steps else 0.0
         percent = f"{int(share * 100):>3} %  "
+        times = _cut(times, width - len(percent) - 2)
         full, free = bar(share, max(0, width - len(times) - len(percent) - 2))
         role = BAD if isinstance(ended, Failed) else GOOD if ended else 0
         return [Run(full, role), Run(free, LABEL), Run(percent, VALUE), Run("  " + times, LABEL)]
@@ -102,6 +119,11 @@ class ProgressPanel(Panel):
                 break
             shown += f" · {part}"
         return shown
+
+
+def _cut(text: str, room: int) -> str:
+    """Text that ends in a sign where it had to be cut."""
+    return text if len(text) <= room else text[: max(0, room - 1)] + SIGNS.more[0]
 
 
 def _steps(last: Step) -> str:

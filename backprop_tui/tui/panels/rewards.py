@@ -27,6 +27,11 @@ class RewardsPanel(ChartPanel):
         super().__init__(id=id, classes=classes)
         self.logps: list[float | None] = [None, None]  # newest of each side
 
+    def restart(self) -> None:
+        """Without figures."""
+        super().restart()
+        self.logps = [None, None]
+
     def take(self, event: Event) -> None:
         """Keep the log-probabilities as well; a step of kto may have one side only."""
         super().take(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class ReviewStep(Step):
 
     name_ = "review"
     title = "Review"
-    intro = "The whole plan before it starts. ctrl+s saves it as a file, f9 starts the training."
+    intro = "The whole plan before it starts. ctrl+s saves it as a file."
     first = "#all-advice"
 
     class GoTo(Message):
@@ -44,6 +45,7 @@ class ReviewStep(Step):
 
     def compose_body(self) -> ComposeResult:
         yield Static("", id="ready")
+        yield Static("", id="two-ways", markup=False)
         yield OptionList(id="all-advice", compact=True)
         yield Static("What will happen", classes="group")
         yield Static("", id="what", markup=False)
@@ -56,6 +58,7 @@ class ReviewStep(Step):
     def show_body(self, view: View) -> None:
         self._advice = view.advice
         put(self.query_one("#ready", Static), ready(view))
+        put(self.query_one("#two-ways", Static), words.two_ways(over_ssh()))
         listed = self.query_one("#all-advice", OptionList)
         listed.display = bool(view.advice)
         rows = [
@@ -96,6 +99,11 @@ class ReviewStep(Step):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         self.post_message(self.GoTo(self._advice[event.option_index]))
+
+
+def over_ssh() -> bool:
+    """Whether this terminal is at the other end of a connection that may drop."""
+    return any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY"))
 
 
 def ready(view: View) -> Content:
