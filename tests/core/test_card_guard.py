@@ -59,10 +59,8 @@ def test_without_a_limit_no_card_is_too_hot() -> None:
 
 def test_after_a_new_beginning_a_hot_card_is_paused_again() -> None:
     guards = guarded(max_temperature=80)
-    again = Resumed(t=0, step=0, checkpoint="")
     assert kinds(guards, 85) == [["pause"]]
-    for _ in range(2):  # begun again, and again
-        guards.judge(again)
+    guards.judge(Resumed(t=0, step=0, checkpoint=""))
     assert kinds(guards, 79, 85, 79, 70) == [[], ["pause"], [], ["go_on"]]
 
 
@@ -70,7 +68,8 @@ def test_a_pause_that_outlasts_a_new_beginning_ends() -> None:
     """The process that paused may be the one that begins again, after it ran out of memory."""
     guards = guarded(max_temperature=80)
     assert kinds(guards, 85) == [["pause"]]
-    guards.judge(Resumed(t=0, step=0, checkpoint=""))
+    for _ in range(2):  # begun again, and again
+        guards.judge(Resumed(t=0, step=0, checkpoint=""))
     assert kinds(guards, 75, 70, 65) == [[], ["go_on"], []]
 
 

@@ -429,6 +429,12 @@ def test_an_older_checkpoint_than_the_kept_ones_forgets_what_came_after_it() -> 
     ]
 
 
+def test_a_checkpoint_that_is_told_late_is_not_taken_for_what_is_known_by_then() -> None:
+    guards = guarded()
+    said(guards, [step(1), step(2, 300), step(3, 300), saved(1), resumed(1)])
+    assert said(guards, [step(2, 300), step(3, 300)]) == []
+
+
 def test_the_best_checkpoint_can_be_gone_back_to_however_old_it_is() -> None:
     guards = guarded()
     said(guards, [step(5), measured(5, 0.9), saved(5)])

@@ -77,6 +77,46 @@ def test_chosen_answers_that_lose_more_than_the_margin_gains_are_an_alarm() -> N
     assert read_run(history(events)).startswith("Chosen answers lose more than the margin gains")
 
 
+def inflating(times: int) -> History:
+    """A train margin that rises for 40 steps, beside so many measurements that stay where they
+    were."""
+    found = history([histories.started("simpo")])
+    for i in range(1, 41):
+        found.add(Step(t=i, step=i, steps=80, epoch=0, loss=1, learning_rate=1e-6, margin=i / 10))
+    start = dataclasses.replace(histories.evaluated("simpo", 0, 80), accuracy=0.7)
+    for i in range(times):
+        found.add(dataclasses.replace(start, step=20 * i))
+    return found
+
+
+def test_margin_inflation_is_said_from_the_third_measurement_on() -> None:
+    assert "watch for margin inflation." in read_run(inflating(2))
+    assert "margin inflation, not learning. Consider f4, stop." in read_run(inflating(3))
+
+
+def test_the_same_weights_measured_again_are_no_third_measurement() -> None:
+    twice = inflating(2)
+    twice.add(twice.evaluations[-1])
+    assert "watch for margin inflation." in read_run(twice)
+
+
+def test_margin_inflation_is_said_before_the_fall_of_chosen_answers() -> None:
+    """A guard that stops for the one is never contradicted by the sentence."""
+    falling = inflating(3)
+    falling.steps = [
+        dataclasses.replace(step, reward_chosen=-0.3 * step.step) for step in falling.steps
+    ]
+    assert "margin inflation, not learning" in read_run(falling)
+    falling.evaluations.pop()
+    assert read_run(falling).startswith("Chosen answers lose more than the margin gains")
+
+
+def test_a_margin_without_bounds_is_read_without_an_error() -> None:
+    wild = inflating(3)
+    wild.steps = [dataclasses.replace(step, margin=1e300 * step.step) for step in wild.steps]
+    assert "Train margin +5.5e+300 → +3.6e+301 (averages) widens" in read_run(wild)
+
+
 def test_memorising_is_called_by_its_name() -> None:
     events: list[Event] = [histories.started("sft")]
     for i in range(1, 41):
