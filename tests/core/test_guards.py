@@ -82,7 +82,8 @@ def kinds(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
         ([100, 100, 100, 100], False),  # over 100 is meant
         ([101, 101, 99, 101, 101], False),
         ([101, None, 101, 101], True),  # not a number, or not known: no sign of calm
-        ([101, math.inf, 101, 101], True),
+        ([101, math.nan, 101, 101], True),
+        ([101, math.inf, 101], False),  # as it is once it was written to a file and read
         ([None, None, None, None], False),
     ],
 )
