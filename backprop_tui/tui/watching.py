@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -20,7 +20,9 @@ class WatchApp(OutlivingApp):
     """One WatchScreen, its help and its end screens."""
 
     TITLE = "backprop-tui"
-    CSS_PATH = Path(__file__).with_name("app.tcss")
+    CSS_PATH: ClassVar[list[str | PurePath]] = [  # not of app.py, which loads the wizard
+        Path(__file__).with_name(name) for name in ("app.tcss", "steps.tcss")
+    ]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", id="app.help", tooltip="Keys and panels"),
     ]

@@ -123,9 +123,8 @@ def two_ways(ssh: bool) -> str:
     if not ssh:
         return "f9 starts the training here, f8 in the background."
     return (
-        "f9: in this program; it trains on if the connection drops, and backprop-tui watch "
-        "finds it.\n"
-        "f8: in the background, where no terminal owns it; leave whenever you like, it goes on."
+        "f9: here; it trains on if the connection drops, backprop-tui watch finds it.\n"
+        "f8: in the background, where no terminal owns it; leaving does not end it."
     )
 
 

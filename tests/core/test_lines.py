@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 
 from backprop_tui.core.events import (
+    Amended,
+    Continued,
     Evaluated,
     Event,
     Failed,
     Finished,
     GpuSampled,
+    Paused,
     Preparing,
     Probed,
+    Resumed,
     Saved,
     Started,
     Step,
@@ -81,6 +85,28 @@ LINES: list[tuple[Event, str | None]] = [
     (
         replace(FINISHED, stopped=True, step=0, path=""),
         "stopped before the first step; nothing to save",
+    ),
+    (
+        replace(FINISHED, stopped=True, why="two hours are over"),
+        "stopped and saved at step 7 after 1:05: two hours are over",
+    ),
+    (
+        replace(FINISHED, stopped=True, step=0, path="", why="two hours are over"),
+        "stopped before the first step: two hours are over; nothing to save",
+    ),
+    (Paused(t=4.0, step=5, why="the card is hot"), "step     5  paused    the card is hot"),
+    (Continued(t=5.0, step=5), "step     5  going on"),
+    (
+        Amended(t=5.0, step=5, why="out of memory", changes={"training.batch_size": "2", "a": "8"}),
+        "step 5: the plan was changed to training.batch_size = 2, a = 8: out of memory",
+    ),
+    (
+        Resumed(t=5.0, step=4, checkpoint="checkpoints/checkpoint-4"),
+        "resumed after step 4, from checkpoints/checkpoint-4",
+    ),
+    (
+        Resumed(t=5.0, step=0, checkpoint=""),
+        "resumed from the beginning: nothing had been saved",
     ),
     (Failed(t=1.0, code="RUN_FAILED", message="no memory", hint="", log=""), "failed: no memory"),
 ]

@@ -51,7 +51,8 @@ class AccuracyPanel(ChartPanel):
         if isinstance(event, Started) and event.method == "kto":
             self.accuracy_title = self.UNPAIRED_TITLE
         kl = self.shows_kl
-        self.border_title = words(KL_NAME if kl else self.accuracy_title)
+        if (title := words(KL_NAME if kl else self.accuracy_title)) != self.border_title:
+            self.border_title = title  # drawn anew even when it is the same
         self.INCLUDE = (0.0,) if kl else (0.0, 100.0)
         self.GUIDES = () if kl else (50.0,)
 
