@@ -13,9 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from backprop_tui.cli import app
 from backprop_tui.cli.runs import table
 from backprop_tui.core import runfile_io
+from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import (
     Continued,
     Event,
@@ -37,10 +40,11 @@ LONG = {"training.max_steps": 5_000, "training.eval_steps": 5_000, "training.sav
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with plan.toml, whose run will be runs/a. Whoever still runs it at the end goes."""
     plan = pocket_run("simpo", Path("runs/a"), LONG)
     runfile_io.write(plan, tmp_path / "plan.toml")
+    monkeypatch.chdir(tmp_path)
     yield tmp_path
     if (found := owner(tmp_path / "runs" / "a")) is not None:
         os.kill(found.pid, signal.SIGKILL)
@@ -54,9 +58,16 @@ def steps(home: Path) -> list[int]:
     return [event.step for event in events(home) if isinstance(event, Step)]
 
 
-def states(home: Path) -> list[str]:
-    listed = json.loads(backprop("runs", "--json", cwd=home).stdout)["runs"]
-    return [state["state"] for state in listed]
+def here(*arguments: str) -> tuple[int, str]:
+    """A command without a process of its own, which would take a second: exit code, stdout."""
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, BackpropError):
+        return result.exception.exit_code, result.exception.code
+    return result.exit_code, result.stdout
+
+
+def states() -> list[str]:
+    return [state["state"] for state in json.loads(here("runs", "--json")[1])["runs"]]
 
 
 def test_a_run_that_no_terminal_owns_is_led_from_outside(home: Path) -> None:
@@ -70,50 +81,47 @@ def test_a_run_that_no_terminal_owns_is_led_from_outside(home: Path) -> None:
     assert os.getsid(found.pid) == found.pid != os.getsid(0)
     assert (folder / "console.log").stat().st_mode & 0o777 == 0o600
     until(lambda: bool(steps(home)), 60)
-    assert states(home) == ["running"]
+    assert states() == ["running"]
+    assert here("resume", "a") == (1, "RUN_OWNED")
 
-    again = backprop("resume", "a", cwd=home)
-    assert (again.returncode, "[RUN_OWNED]" in again.stderr) == (1, True)
-
-    said = backprop("pause", "a", cwd=home)
-    assert (said.returncode, said.stdout[:15]) == (0, "paused at step "), said.stderr
+    code, paused = here("pause", "a")
+    assert (code, paused[:15]) == (0, "paused at step ")
     assert isinstance(events(home)[-1], Paused)
-    assert states(home) == ["paused"]
-    assert backprop("pause", "a", cwd=home).stdout == said.stdout  # it is, already
+    assert states() == ["paused"]
+    assert here("pause", "a") == (0, paused)  # it is, already
 
-    said = backprop("save", "a", cwd=home)
-    saved = [event for event in events(home) if isinstance(event, Saved)]
-    assert said.stdout == f"saved at step {saved[-1].step}: {saved[-1].path}\n"
-    assert Path(saved[-1].path).is_dir()
+    said = here("save", "a")
+    saved = [event for event in events(home) if isinstance(event, Saved)][-1]
+    assert said == (0, f"saved at step {saved.step}: {saved.path}\n")
+    assert Path(saved.path).is_dir()
 
-    said = backprop("resume", "a", cwd=home)
-    assert (said.returncode, said.stdout[:16]) == (0, "goes on after st"), said.stderr
+    code, text = here("resume", "a")
+    assert (code, text[:17]) == (0, "goes on after ste")
     assert any(isinstance(event, Continued) for event in events(home))
 
     os.kill(found.pid, signal.SIGKILL)
     until(lambda: owner(folder) is None)
-    listed = backprop("runs", cwd=home).stdout
-    assert "interrupted" in listed
-    assert "backprop-tui resume a\n" in listed
-    assert backprop("resume", "a", "--detach", cwd=home).returncode == 0
+    code, text = here("runs")
+    assert "interrupted" in text
+    assert text.endswith("\n  backprop-tui resume a\n")
+    code, text = here("resume", "a", "--detach")
     second = owner(folder)
     assert second is not None
     assert second.pid != found.pid
     until(lambda: any(isinstance(event, Resumed) for event in events(home)), 60)
     until(lambda: isinstance(events(home)[-1], Step), 60)
 
-    said = backprop("stop", "a", cwd=home)
-    assert said.returncode == 0
+    done = backprop("stop", "a", cwd=home)
+    assert done.returncode == 0, done.stderr
     ended = events(home)[-1]
     assert isinstance(ended, Finished)
     assert ended.stopped
-    assert said.stdout.startswith(f"stopped and saved at step {ended.step} ")
-    assert ended.path in said.stdout
+    assert done.stdout.startswith(f"stopped and saved at step {ended.step} ")
+    assert ended.path in done.stdout
     until(lambda: owner(folder) is None)
-    assert states(home) == ["stopped"]
+    assert states() == ["stopped"]
     assert "Run it again" in (folder / "console.log").read_text()
-    refused = backprop("stop", "a", cwd=home)
-    assert (refused.returncode, "[RUN_NOT_RUNNING]" in refused.stderr) == (1, True)
+    assert here("stop", "a") == (1, "RUN_NOT_RUNNING")
 
 
 def test_a_refusal_of_a_detached_run_is_seen_here_and_leaves_nothing(home: Path) -> None:
@@ -147,7 +155,7 @@ def test_a_run_goes_on_when_its_terminal_is_gone_and_sigint_ends_its_pause(home:
         before = len(steps(home))
         until(lambda: len(steps(home)) > before + 3, 60)
         assert process.poll() is None
-        assert backprop("pause", "a", cwd=home).returncode == 0
+        assert here("pause", "a")[0] == 0
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 4
     finally:
@@ -170,12 +178,13 @@ os.execv(sys.executable, [sys.executable, "-m", "backprop_tui", "run", "plan.tom
 """
 
 
-def test_no_runs_and_no_such_run(tmp_path: Path) -> None:
-    assert backprop("runs", cwd=tmp_path).stdout == "no runs in runs\n"
+def test_no_runs_and_no_such_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here("runs") == (0, "no runs in runs\n")
     for command in ("stop", "save", "pause", "resume"):
-        done = backprop(command, "nothing", cwd=tmp_path)
-        assert (done.returncode, "[RUN_NOT_FOUND]" in done.stderr) == (1, True), command
-    done = backprop("runs", "missing", cwd=tmp_path)
+        assert here(command, "nothing") == (1, "RUN_NOT_FOUND"), command
+    assert here("runs", "missing") == (1, "RUN_NOT_FOUND")
+    done = backprop("stop", "nothing", cwd=tmp_path)
     assert (done.returncode, "[RUN_NOT_FOUND]" in done.stderr) == (1, True)
 
 
