@@ -89,9 +89,10 @@ class Mending:
         less = amended(session.run, self.fitting.found.plan)
         if less is None or self.amended == MOST_AMENDED:
             folder = session.folder.path if session.folder else ""
-            times = f", with a plan made smaller {plural(self.amended, 'time')} already" if self.amended else ""
+            times = plural(self.amended, "time")
+            tried = f", with a plan made smaller {times} already" if self.amended else ""
             raise RunError(
-                f"{why}, at step {step + 1}{times}.",
+                f"{why}, at step {step + 1}{tried}.",
                 hint="a smaller model, data.max_length, nf4 or batch_size takes less; once more "
                 f"memory is free, backprop-tui resume {folder} goes on",
                 code="RUN_OUT_OF_MEMORY",

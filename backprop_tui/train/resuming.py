@@ -27,6 +27,9 @@ SAME = {
 # Keys that a run may change on its way.
 MAY_CHANGE = (
     "output",
+    "data.path",  # the rows themselves are compared
+    "data.more_paths",
+    "model.id",
     "guards.",
     "provenance.",
     "training.keep_best",
@@ -36,6 +39,10 @@ MAY_CHANGE = (
     "training.checkpoint_every",
     "data.max_length",
 )
+
+
+class NotResumed(InputError):
+    """The run is left as it is, its record too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class TakenUp:
 def taken_up(folder: Path, run: RunFile) -> TakenUp:
     """What the run has done, and its newest whole checkpoint.
 
-    InputError: it came to its end, or the run file was changed since.
+    NotResumed: it came to its end, or the run file was changed since.
     """
     events = Follower(folder / "events.jsonl").read()
     history = History()
@@ -65,7 +72,7 @@ def taken_up(folder: Path, run: RunFile) -> TakenUp:
         history.add(event)
     ended = history.ended
     if isinstance(ended, Finished) and not ended.stopped:
-        raise InputError(
+        raise NotResumed(
             f"{folder}: this run has finished, at step {ended.step}.",
             hint=f"to do it again: {ended.replay}",
             code="RUN_FINISHED",
@@ -74,28 +81,28 @@ def taken_up(folder: Path, run: RunFile) -> TakenUp:
     store.clear()
     checkpoint = store.newest()
     if checkpoint and (changed := _changed(checkpoint.state.plan, plan_of(run))):
-        raise InputError(
+        raise NotResumed(
             f"{folder / 'run.toml'} was changed since step {checkpoint.step}: "
             f"{'; '.join(changed)}.",
             hint="put it back to resume; or start a new run from it with backprop-tui run "
             "--output ANOTHER",
-            code="RESUME_CHANGED",
+            code="RUN_CHANGED",
         )
     seconds = max((event.t for event in events), default=0.0)
     return TakenUp(events, seconds, checkpoint)
 
 
 def going_on(before: ProvenanceSection, now: ProvenanceSection, folder: Path) -> ProvenanceSection:
-    """The provenance of a run that is taken up again. InputError: it would be another run."""
+    """The provenance of a run that is taken up again. NotResumed: it would be another run."""
     if before.started:
         differ = [
             words for name, words in SAME.items() if getattr(before, name) != getattr(now, name)
         ]
         if differ:
-            raise InputError(
+            raise NotResumed(
                 f"{folder} cannot be resumed: since it was started {', '.join(differ)} changed.",
                 hint="bring back what it was, or start a new run",
-                code="RESUME_CHANGED",
+                code="RUN_CHANGED",
             )
     kept = ("started", "lowered", "amended", "overrides")
     return now.model_copy(

@@ -16,6 +16,7 @@ from backprop_tui.core.paths import user_log
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.train.distributed import Word
 from backprop_tui.train.logs import append_traceback
+from backprop_tui.train.resuming import NotResumed
 from backprop_tui.train.session import Emit, Session, StoppedEarly
 
 
@@ -43,6 +44,9 @@ def train(
         ending = session.run_to_end()
     except StoppedEarly:
         ending = session.finished(stopped=True, path="")
+    except NotResumed as error:
+        session.let_go()
+        ending = refused(session, error)
     except BackpropError as error:
         ending = refused(session, error)
     except Exception as error:  # noqa: BLE001 - the boundary: logged, shown as a sentence

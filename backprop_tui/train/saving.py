@@ -102,7 +102,7 @@ class Saver:
                 f"{room[0].upper()}{room[1:]}.",
                 hint="free some room; the checkpoints before it are whole, and "
                 f"backprop-tui resume {folder.parent} goes on from the newest",
-                code="DISK_FULL",
+                code="RUN_DISK_FULL",
             ) from error
         # Said once: what is free changes while it waits.
         why = f"there is no room for {what} in {folder}; free some, and the run goes on by itself"
@@ -131,7 +131,7 @@ class Saver:
                 f"{size(free(folder))} free, one takes {size(needed)}, and up to {KEPT + 2} are "
                 "there at once.",
                 hint="free some room, or choose another folder with --output",
-                code="DISK_FULL",
+                code="RUN_DISK_FULL",
             ) from error
 
 

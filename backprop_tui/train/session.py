@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from backprop_tui.train.batches import Encoding
     from backprop_tui.train.building import Builder
     from backprop_tui.train.preflight import Fitted
+    from backprop_tui.train.resuming import TakenUp
 
 Emit = Callable[[Event], None]
 # Everything slow, in the order in which each needs the ones before.
@@ -91,16 +92,16 @@ class Session:
                 self.obey(verdict)
 
     def obey(self, verdict: Verdict) -> None:
-        """Do what a guard asks for, and say why."""
+        """Do what a guard asks for. Why it pauses or stops is in the event that says so."""
         match verdict.kind:
             case "go_on":
                 self.control.go_on(verdict.code)
-                return
             case "pause":
                 self.control.pause(verdict.code, verdict.message)
             case "stop":
                 self.control.stop(verdict.message)
-        self.warn(verdict.message, code=verdict.code)
+            case "warn":
+                self.warn(verdict.message, code=verdict.code)
 
     def close(self) -> None:
         """Give back the log, the sampler and the folder."""
@@ -142,7 +143,7 @@ class Session:
     def prepare(self) -> tuple[Fitted, Builder]:
         """Everything before the first step: a trainer that fits, and what would build another."""
         self.meet()
-        start = self.take_up() if self.resume else None
+        taken = self.take_up() if self.resume else None
         self.stage("reading the data and judging the plan")
         found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
         refuse(found, "run file")
@@ -180,8 +181,10 @@ class Session:
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         callback = self.callback(len(heldout_rows.rows), found)
-        if start:
-            callback.go_on_from(start.state)
+        if taken and taken.events:
+            self.emit(taken.resumed(self.clock()))
+        if self.start_from:
+            callback.go_on_from(self.start_from.state)
         builder = Builder(
             self, tokenizer, train_rows.rows, heldout_rows.rows, callback, callback.order_batch
         )
@@ -189,7 +192,7 @@ class Session:
         callback.order_batch = callback.order_batch or ready.found.plan.batch_size
         return ready, builder
 
-    def take_up(self) -> Checkpoint | None:
+    def take_up(self) -> TakenUp:
         """Own the folder of a run, and find what it goes on from. InputError: it cannot."""
         from backprop_tui.train.resuming import taken_up
 
@@ -200,13 +203,17 @@ class Session:
         for event in taken.events:
             self.guards.judge(event)
         self.start_from = taken.checkpoint
-        if taken.events:
-            self.emit(taken.resumed(self.clock()))
-        return taken.checkpoint
+        return taken
 
-    def refused_request(self, message: str, code: str) -> None:
+    def let_go(self) -> None:
+        """Leave the folder as it was: nothing more is recorded there."""
+        if self.folder:
+            self.folder.close()
+        self.folder = None
+
+    def refused_request(self, message: str, _code: str) -> None:
         """Somebody asked who may not."""
-        self.warn(message, code=code)
+        self.warn(message, code="request-refused")
 
     def meet(self) -> None:
         """Wait for the other processes of the run, where there are any."""

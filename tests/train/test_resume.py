@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import os
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +13,16 @@ import pytest
 
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
-from backprop_tui.core.events import Evaluated, Event, Failed, Finished, Resumed, Saved, Step
-from backprop_tui.core.history import History
-from backprop_tui.runs.stream import Follower
+from backprop_tui.core.events import Evaluated, Event, Failed, Finished, Resumed, Step
+from backprop_tui.runs.lock import Lock
 from backprop_tui.train.runner import train
+from benchmarks.soak import joined
 from tests.conftest import pocket_run, run_training
 
-TIMES = {"t", "tokens_per_second", "rows_per_second", "memory", "memory_reserved", "memory_peak"}
 
-
-def figures(folder: Path) -> list[Event]:
+def figures(folder: Path) -> list[dict[str, Any]]:
     """Steps and measurements of the joined event stream, without what a clock or a memory says."""
-    history = History()
-    for event in Follower(folder / "events.jsonl").read():
-        history.add(event)
-    return [
-        replace(event, **{name: 0.0 if name == "t" else None for name in TIMES if name in names})
-        for event in [*history.steps, *history.evaluations]
-        if (names := {item for item in type(event).__slots__})
-    ]
+    return [event for event in joined(folder) if event["event"] != "Saved"]
 
 
 def resume(folder: Path, control: Control | None = None) -> tuple[list[Event], Finished | Failed]:
@@ -72,11 +66,139 @@ def test_a_stopped_run_goes_on_digit_for_digit(
     assert isinstance(whole.ending, Finished)
     part = pocket_run(method, tmp_path / "part", changes)
     ending = stopped_at(3, part)
-    assert isinstance(ending, Finished) and ending.stopped
+    assert isinstance(ending, Finished)
+    assert ending.stopped
     events, ending = resume(tmp_path / "part")
-    assert isinstance(ending, Finished) and not ending.stopped, ending
+    assert isinstance(ending, Finished), ending
+    assert not ending.stopped
     (resumed,) = [event for event in events if isinstance(event, Resumed)]
     assert resumed.step == 3
     assert figures(tmp_path / "part") == figures(tmp_path / "whole")
     same = Path("adapter/adapter_model.safetensors")
     assert (tmp_path / "part" / same).read_bytes() == (tmp_path / "whole" / same).read_bytes()
+
+
+def test_a_stop_while_measuring_loses_no_figure(tmp_path: Path) -> None:
+    changes = {"training.max_steps": 5}
+    run_training(pocket_run("simpo", tmp_path / "whole", changes))
+    control = Control()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            # Once the step is told its measurement begins, and asks for nothing in between.
+            threading.Timer(0.02, control.stop).start()
+
+    ending = train(pocket_run("simpo", tmp_path / "part", changes), emit, control)
+    assert isinstance(ending, Finished)
+    _, ending = resume(tmp_path / "part")
+    assert isinstance(ending, Finished), ending
+    assert figures(tmp_path / "part") == figures(tmp_path / "whole")
+
+
+def test_a_run_without_a_checkpoint_begins_anew(tmp_path: Path) -> None:
+    changes = {"training.max_steps": 3, "training.save_steps": 3}
+    run_training(pocket_run("simpo", tmp_path / "whole", changes))
+    run_training(pocket_run("simpo", tmp_path / "part", changes))
+    shutil.rmtree(tmp_path / "part/checkpoints")
+    lines = (tmp_path / "part/events.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"event": "Finished"' not in line]
+    (tmp_path / "part/events.jsonl").write_text("".join(kept)[:-20])  # killed within a line
+    events, ending = resume(tmp_path / "part")
+    assert isinstance(ending, Finished), ending
+    (resumed,) = [event for event in events if isinstance(event, Resumed)]
+    assert (resumed.step, resumed.checkpoint) == (0, "")
+    assert figures(tmp_path / "part") == figures(tmp_path / "whole")
+
+
+def test_what_was_trained_but_not_saved_is_only_saved(tmp_path: Path) -> None:
+    done = run_training(pocket_run("simpo", tmp_path / "run"))
+    before = (tmp_path / "run/adapter/adapter_model.safetensors").read_bytes()
+    expected = figures(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/adapter")
+    lines = (tmp_path / "run/events.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/events.jsonl").write_text("".join(lines[:-2]))
+    events, ending = resume(tmp_path / "run")
+    assert isinstance(ending, Finished), ending
+    assert ending.step == done.run.training.max_steps
+    assert not [event for event in events if isinstance(event, Step)]
+    assert (tmp_path / "run/adapter/adapter_model.safetensors").read_bytes() == before
+    assert figures(tmp_path / "run") == expected
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after two steps, on data of its own."""
+    folder = tmp_path_factory.mktemp("stopped")
+    file = folder / "pairs.jsonl"
+    pairs = [
+        {"prompt": f"Question {n}?", "chosen": f"It is {n}.", "rejected": "No."} for n in range(40)
+    ]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    ending = stopped_at(2, pocket_run("simpo", folder / "run", {"data.path": str(file)}))
+    assert isinstance(ending, Finished), ending
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("training.learning_rate", 5e-4, "training.learning_rate 0.001 -> 0.0005"),
+        ("simpo.beta", 3.0, "simpo.beta 2.0 -> 3.0"),
+        ("training.seed", 9, "training.seed 0 -> 9"),
+    ],
+)
+def test_a_changed_run_file_is_another_run(
+    key: str, value: Any, shown: str, stopped: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    run, _ = runfile_io.read(folder / "run.toml", env={})
+    runfile_io.write(runfile_io.change(run, {key: value}), folder / "run.toml", overwrite=True)
+    _, ending = resume(folder)
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_CHANGED"
+    assert ending.exit_code == 1
+    assert shown in ending.message
+
+
+def test_changed_data_is_another_run(stopped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    run, _ = runfile_io.read(folder / "run.toml", env={})
+    other = tmp_path / "other.jsonl"
+    other.write_text((stopped / "pairs.jsonl").read_text().replace("It is 7.", "It is 8."))
+    moved = runfile_io.change(run, {"data.path": str(other)})
+    runfile_io.write(moved, folder / "run.toml", overwrite=True)
+    _, ending = resume(folder)
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_CHANGED"
+
+
+def test_the_same_data_in_another_place_is_the_same_run(stopped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    run, _ = runfile_io.read(folder / "run.toml", env={})
+    shutil.copy(stopped / "pairs.jsonl", tmp_path / "moved.jsonl")
+    moved = runfile_io.change(run, {"data.path": str(tmp_path / "moved.jsonl")})
+    runfile_io.write(moved, folder / "run.toml", overwrite=True)
+    _, ending = resume(folder)
+    assert isinstance(ending, Finished), ending
+
+
+def test_a_finished_run_is_not_taken_up(tmp_path: Path) -> None:
+    run_training(pocket_run("simpo", tmp_path / "run"))
+    before = (tmp_path / "run/events.jsonl").read_bytes()
+    events, ending = resume(tmp_path / "run")
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_FINISHED"
+    assert events[-1] == ending
+    assert (tmp_path / "run/events.jsonl").read_bytes() == before, "its record stays as it was"
+
+
+def test_a_run_that_another_process_runs_is_left_alone(stopped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    before = (folder / "events.jsonl").read_bytes()
+    lock = Lock.take(folder)
+    _, ending = resume(folder)
+    lock.release()
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_OWNED"
+    assert str(os.getpid()) in ending.message
+    assert (folder / "events.jsonl").read_bytes() == before
