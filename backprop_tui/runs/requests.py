@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -129,23 +130,22 @@ class Listener:
 
     def _look(self, only: bytes | None) -> None:
         """Everything that is there now. only: leave out requests to somebody else."""
-        path = self._folder / FOLDER
         try:
-            folder = os.open(path, DIRECTORY)
+            self._look_into(self._folder / FOLDER, only)
         except FileNotFoundError:  # nobody has asked yet
             return
         except OSError as error:
-            self._once(str(path), 0, 0, f"{path} cannot be read: {error.strerror or error}.")
-            return
+            why = f"{self._folder / FOLDER} cannot be read: {error.strerror or error}."
+            self._once(why, (FOLDER, 0, 0), code="request-refused")
+
+    def _look_into(self, path: Path, only: bytes | None) -> None:
+        folder = os.open(path, DIRECTORY)
         try:
             if os.fstat(folder).st_uid != os.getuid():
-                self._once(str(path), 0, 0, f"{path} belongs to another user and is not read.")
-                return
+                raise PermissionError(errno.EPERM, "it belongs to another user")
             for name in sorted(os.listdir(folder)):
                 if only is not None or not name.startswith("."):  # else it is being written
                     self._take(folder, name, only)
-        except OSError as error:
-            self._once(str(path), 0, 0, f"{path} cannot be read: {error.strerror or error}.")
         finally:
             os.close(folder)
 
@@ -168,18 +168,17 @@ class Listener:
         if sound and not stale:
             _hand_over(self._control, name)
         elif not sound and not name.startswith("."):
-            shown = f"{self._folder / FOLDER / name}"
-            self._once(
-                *mark,
-                f"{shown} was refused: a request is a file of this user, named one of "
-                f"{', '.join(REQUESTS)}.",
+            why = (
+                f"{self._folder / FOLDER / name} was refused: a request is a file of this user, "
+                f"named one of {', '.join(REQUESTS)}."
             )
+            self._once(why, mark, code="request-refused")
 
-    def _once(self, name: str, inode: int, changed: int, message: str) -> None:
-        mark = (f"told {name}", inode, changed)
-        if mark not in self._seen:
-            self._seen.add(mark)
-            self._warn(message, "request-refused")
+    def _once(self, message: str, mark: tuple[str, int, int], *, code: str) -> None:
+        told = (f"told {mark[0]}", *mark[1:])
+        if told not in self._seen:
+            self._seen.add(told)
+            self._warn(message, code)
 
 
 def _text(folder: int, name: str) -> bytes:

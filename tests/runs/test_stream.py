@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,3 +226,20 @@ def test_a_line_that_is_too_long_is_passed_over(path: Path) -> None:
     path.write_text(text_of(events[:20]) + long + text_of(events[20:]) + "x" * 9000 + "\n")
     found = Follower(path).read()
     assert [event.step for event in found if isinstance(event, Step)][-19:] == list(range(21, 40))
+
+
+def test_the_benchmark_measures_what_it_says() -> None:
+    options = ("--events", "8000", "--rounds", "1", "--seconds", "2")
+    done = subprocess.run(
+        [sys.executable, "benchmarks/watching.py", *options],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    opened, followed = done.stdout.splitlines()
+    assert re.fullmatch(
+        r"\| a watched run opens \(8,000 events, 4 MB\) \| [\d.]+ s \| 1 s \|", opened
+    )
+    assert re.search(r"\| [\d.]+% of a core \| 5 % \|$", followed)
