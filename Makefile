@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tiny models are fastest, and their times steadiest, on one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types screenshots bench pocket clean help
+.PHONY: demo test lint types screenshots bench soak pocket clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,11 @@ bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.watching
+
+soak: $(READY)  ## Kill forty runs and resume each, and read 50,000 damaged files
+	$(BIN)/python -m benchmarks.soak --kills 40 --write
+	$(BIN)/python -m benchmarks.fuzz --cases 50000 --write
 
 pocket: $(READY)  ## Pretrain the bundled tiny model anew (about ten minutes)
 	$(BIN)/python scripts/build_pocket.py

@@ -65,12 +65,13 @@ def _shorter_rows(run: RunFile, plan: Effective) -> Lowered | None:
     length = max(SHORTEST, plan.max_length * 3 // 4 // MULTIPLE * MULTIPLE)
     if length >= plan.max_length:
         return None
-    answers = "cut as well" if run.data.cut_answers else "left out"
     words = (
         f"rows are cut to {count(length)} tokens, before it were {count(plan.max_length)}: the "
-        f"prompt first; an answer that is too long by itself is {answers}"
+        "prompt first, and an answer that is too long by itself"
     )
-    return _changed(run, {"data.max_length": length}, words)
+    # Every row stays, so that the order of those to come does.
+    changes: dict[str, Any] = {"data.max_length": length, "data.cut_answers": True}
+    return _changed(run, changes, words)
 
 
 def _smaller(batch: int, least: int) -> int | None:

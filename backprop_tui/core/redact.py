@@ -27,6 +27,8 @@ Value = TypeVar("Value")
 
 def redact(text: str) -> str:
     """The text with every secret in it replaced by ***."""
+    if not text:
+        return text
     for secret in _secrets():
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -81,6 +83,6 @@ def _secrets() -> list[str]:
     found = {
         value
         for name, value in os.environ.items()
-        if len(value) >= SHORTEST and SECRET_NAME.search(name)
+        if len(value) >= SHORTEST and SECRET_NAME.search(name) and value[0] != "/"  # no path
     }
     return sorted(found, key=len, reverse=True)

@@ -9,6 +9,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backprop_tui.core.redact import RedactingFilter, redact
+
+
+class _LogFile(logging.FileHandler):
+    """A log that is silent where it cannot write: the terminal is not the place for that, and the
+    run has said by then that the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Leave the record out."""
+
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
@@ -17,7 +27,8 @@ def log_to(path: Path) -> Iterator[None]:
     Libraries that write to a terminal (transformers sets its own handler) lose that handler
     while the run lasts; the root logger's handlers and level are put back afterwards.
     """
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
+    handler.addFilter(RedactingFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before_handlers, before_level = list(root.handlers), root.level
@@ -37,7 +48,7 @@ def append_traceback(path: Path, error: BaseException) -> None:
     """Write an error's traceback to a log file, whatever the loggers are set to."""
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} ERROR\n")
-        traceback.print_exception(error, file=file)
+        file.write(redact("".join(traceback.format_exception(error))))
 
 
 def _quiet_libraries() -> None:

@@ -14,7 +14,6 @@ from backprop_tui.core.errors import RunError
 from backprop_tui.core.events import Amended, Resumed
 from backprop_tui.core.lowering import Lowered, amended
 from backprop_tui.core.runfile import ProvenanceSection
-from backprop_tui.core.runfile_io import change
 from backprop_tui.core.text import plural
 from backprop_tui.train.checkpoints import Checkpoint, RunState
 from backprop_tui.train.trial import tidy
@@ -123,9 +122,8 @@ class Mending:
         from backprop_tui.train.encode import encode
 
         session, builder = self.fitting.session, self.fitting.builder
-        cut = change(session.run, {"data.cut_answers": True})
         train, heldout, _ = encode(
-            cut, self.fitting.found, builder.tokenizer, session.stop_if_asked, lambda *_, **__: None
+            session.run, self.fitting.found, builder.tokenizer, session.stop_if_asked, _unsaid
         )
         if (len(train.rows), len(heldout.rows)) != (len(builder.train), len(builder.heldout)):
             raise RunError(
@@ -135,3 +133,7 @@ class Mending:
                 code="RUN_OUT_OF_MEMORY",
             )
         self.fitting.builder = replace(builder, train=train.rows, heldout=heldout.rows)
+
+
+def _unsaid(_message: str, **_about: str) -> None:
+    """What encoding warns of was said before step 1."""

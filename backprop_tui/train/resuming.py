@@ -38,6 +38,7 @@ MAY_CHANGE = (
     "training.checkpointing",
     "training.checkpoint_every",
     "data.max_length",
+    "data.cut_answers",
 )
 
 

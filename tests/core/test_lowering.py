@@ -100,7 +100,7 @@ def test_the_order_while_it_trains() -> None:
         {"training.batch_size": 3, "training.accumulation": 4},
         {"training.batch_size": 1, "training.accumulation": 12},
         {"training.checkpointing": True, "training.checkpoint_every": 1},
-        {"data.max_length": 128},
+        {"data.max_length": 128, "data.cut_answers": True},
     ]
 
 
@@ -159,20 +159,24 @@ def test_rows_are_cut_by_a_quarter_to_lengths_that_kernels_like(
     before: int, after: int | None
 ) -> None:
     found = least(long_rows(before))
-    assert asked(found) == ({"data.max_length": after} if after else {})
+    assert asked(found) == ({"data.max_length": after, "data.cut_answers": True} if after else {})
 
 
-@pytest.mark.parametrize(("cut", "words"), [(True, "is cut as well"), (False, "is left out")])
-def test_what_shorter_rows_mean_is_said(cut: bool, words: str) -> None:
-    found = least(long_rows(1024, cut_answers=cut))
+def test_what_shorter_rows_mean_is_said() -> None:
+    found = least(long_rows(1024))
     assert found is not None
-    assert found.words.startswith("rows are cut to 768 tokens, before it were 1,024: the prompt")
-    assert found.words.endswith(words)
+    assert found.words == (
+        "rows are cut to 768 tokens, before it were 1,024: the prompt first, and an answer that "
+        "is too long by itself"
+    )
 
 
 def test_the_context_of_the_model_is_what_is_shortened() -> None:
     facts = Facts(model=ModelFacts(name="short", source="folder", context=512))
-    assert asked(least(long_rows(4096), facts)) == {"data.max_length": 384}
+    assert asked(least(long_rows(4096), facts)) == {
+        "data.max_length": 384,
+        "data.cut_answers": True,
+    }
 
 
 def test_rows_are_shortened_only_where_it_is_allowed() -> None:

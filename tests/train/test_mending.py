@@ -172,7 +172,7 @@ def test_rows_are_cut_shorter_only_where_that_is_allowed(
     changed = [event.changes for event in of(Amended, done)]
     if allowed:
         assert isinstance(done.ending, Finished), done.ending
-        assert changed == [{"data.max_length": "192"}]
+        assert changed == [{"data.max_length": "192", "data.cut_answers": "true"}]
     else:
         assert isinstance(done.ending, Failed)
         assert changed == []
