@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from backprop_tui.core.events import Event, Finished, Resumed, Started, from_line
+from backprop_tui.core.events import Event, Finished, Started, from_line
+from backprop_tui.tui.watching import WatchApp
+from tests.tui.folders import plan
 from tests.tui.terminal import Terminal
+from tests.tui.test_watch import shows
 
 START = "\x1b[20~"  # f9
 HUNG_UP, TERMINATED = 129, 143
@@ -23,6 +24,7 @@ def demo(tmp_path: Path, steps: int = STEPS, before: Callable[[], None] | None =
     terminal = Terminal(
         "backprop_tui", "demo", "--output", "out",
         "--set", f"training.max_steps={steps}", "--set", "training.eval_steps=10",
+        "--set", "training.batch_size=2", "--set", "training.accumulation=1",
         cwd=tmp_path, seconds=90,
         env={"XDG_STATE_HOME": str(tmp_path / "state")},
         before=before,
@@ -111,18 +113,29 @@ def test_sigterm_in_the_wizard_ends_it(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.raw
 
 
-@pytest.mark.parametrize("screen", ["there", "gone"])
-def test_sigterm_stops_and_saves(tmp_path: Path, screen: str) -> None:
+def test_sigterm_stops_and_saves_without_a_screen(tmp_path: Path) -> None:
     terminal = demo(tmp_path, 2000)
     terminal.send(START)
     until(tmp_path / "out", Started, terminal)
-    terminal.until("step 1")
-    if screen == "gone":
-        terminal.hang_up()
+    terminal.hang_up()
     os.kill(terminal.child.pid, signal.SIGTERM)
-    assert (terminal.finish() if screen == "there" else terminal.outlived()) == 4
+    assert terminal.outlived() == 4
     *_, last = events(tmp_path / "out")
     assert isinstance(last, Finished)
     assert last.stopped
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
-    assert not any(isinstance(event, Resumed) for event in events(tmp_path / "out"))
+
+
+async def test_it_is_watched_and_stopped_from_another_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    terminal = demo(tmp_path, 2000)
+    terminal.send(START)
+    until(folder, Started, terminal)
+    terminal.hang_up()
+    app = WatchApp(plan(), folder)
+    async with app.run_test() as pilot:
+        await shows(pilot, "step ", " of 2,000", "elapsed")
+        await pilot.press("f4", "y")
+        await shows(pilot, "✔ Stopped and saved")
+    assert terminal.outlived() == 4
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,29 @@ async def test_leaving_the_app_stops_the_training_thread(monkeypatch: pytest.Mon
         await started(it, monkeypatch, train)
         it.app.exit()
     assert stopped.wait(5)
+
+
+async def test_sigterm_stops_saves_and_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+
+    def train(run: RunFile, emit: Callable[[Event], None], control: Control) -> None:
+        while not control.stopping:
+            threading.Event().wait(0.01)
+        goes_on.wait(10)
+        emit(
+            Finished(
+                t=1.0, step=1, stopped=True, seconds=1.0, memory_peak=None, path="a", replay=""
+            )
+        )
+
+    async with wizard(run=PLAN) as it:
+        await started(it, monkeypatch, train)
+        it.app.on_signal(signal.SIGTERM)
+        await it.shows("stopping after this step and saving")
+        assert it.app.is_running
+        goes_on.set()
+        await it.until(lambda: not it.app.is_running)
+    assert it.app.exit_code == 4
 
 
 async def test_the_monitor_s_help_names_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,15 +187,21 @@ def step_of(event: Event) -> int:
 
 
 async def test_a_stopped_run_that_is_taken_up_while_its_summary_is_open(tmp_path: Path) -> None:
-    ended = [*histories.training(upto=30), *histories.ending(step=30, stopped=True)]
-    folder = run_folder(tmp_path / "run", ended)
+    folder = run_folder(tmp_path / "run", histories.training(upto=30))
     async with watching(folder) as (app, pilot):
-        await until(pilot, lambda: isinstance(app.screen, SummaryScreen), "the summary")
+        with owned(folder):
+            await shows(pilot, "step 30 of 240")
+            await until(pilot, app.monitor.reachable, "the owner")
+            await pilot.press("f4", "y")
+            add(folder, histories.ending(step=30, stopped=True))
+            await until(pilot, lambda: isinstance(app.screen, SummaryScreen), "the summary")
         with owned(folder):
             again = [event for event in histories.training(upto=33) if step_of(event) > 30]
             add(folder, [Resumed(t=40, step=30, checkpoint="checkpoint-30"), *again])
             await until(pilot, lambda: app.screen is app.monitor, "the charts")
-            await shows(pilot, "step 33 of 240", "f4 Stop and save")
+            await shows(pilot, "step 33 of 240")
+            await pilot.press("f2")
+            assert asked(folder) == ["save", "stop"]  # this owner can be asked, too
 
 
 async def test_a_file_that_begins_anew_is_shown_anew(tmp_path: Path) -> None:
