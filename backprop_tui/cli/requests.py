@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from backprop_tui.cli.run import show_failure
+from backprop_tui.core.control import ASKED
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUN
 from backprop_tui.core.events import Continued, Event, Failed, Finished, Paused, Saved
 from backprop_tui.core.history import History
@@ -49,8 +50,12 @@ def request(folder: Path, asked: str, answer: Answer, *, wait: bool) -> int:
     follower, history = Follower(folder / "events.jsonl"), History()
     for event in follower.read():
         history.add(event)
-    if asked == "pause" and history.paused and (said := answer(history.paused)):
-        typer.echo(said)
+    paused = history.paused
+    if paused and asked == "pause" and ASKED in paused.why:  # it is, already
+        typer.echo(answer(paused))
+        return EXIT_OK
+    if paused and asked == "go_on" and ASKED not in paused.why:
+        typer.echo(f"{answer(paused)}; it goes on by itself when that is over")
         return EXIT_OK
     ask(folder, asked)
     if not wait:

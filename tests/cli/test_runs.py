@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backprop_tui.cli import app
+from backprop_tui.cli import app, requests
 from backprop_tui.cli.runs import table
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import BackpropError
@@ -28,8 +28,9 @@ from backprop_tui.core.events import (
     Resumed,
     Saved,
     Step,
+    to_line,
 )
-from backprop_tui.runs.lock import owner
+from backprop_tui.runs.lock import Lock, owner
 from backprop_tui.runs.state import RunState
 from backprop_tui.runs.stream import Follower
 from tests.cli.test_commands import backprop
@@ -46,7 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     runfile_io.write(plan, tmp_path / "plan.toml")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    if (found := owner(tmp_path / "runs" / "a")) is not None:
+    found = owner(tmp_path / "runs" / "a")
+    if found is not None and found.pid != os.getpid():
         os.kill(found.pid, signal.SIGKILL)
 
 
@@ -176,6 +178,30 @@ for descriptor in (0, 1, 2):
 os.close(terminal)
 os.execv(sys.executable, [sys.executable, "-m", "backprop_tui", "run", "plan.toml"])
 """
+
+
+@pytest.mark.parametrize(
+    ("why", "asked", "said", "left"),
+    [
+        ("the card is hot", "go_on", "still paused at step 3: the card is hot; it goes on by", []),
+        ("you asked for it", "pause", "paused at step 3: you asked for it", []),
+        ("the card is hot", "pause", "asked", ["pause"]),  # it must outlast the heat
+        ("you asked for it; the card is hot", "go_on", "asked", ["go_on"]),
+    ],
+)
+def test_a_pause_that_a_guard_wants_is_not_a_persons(
+    home: Path, capsys: pytest.CaptureFixture[str], why: str, asked: str, said: str, left: list[str]
+) -> None:
+    folder = home / "runs" / "a"
+    folder.mkdir(parents=True)
+    lock = Lock.take(folder)
+    (folder / "events.jsonl").write_text(to_line(Paused(t=1.0, step=3, why=why)) + "\n")
+    answer = requests._paused if asked == "pause" else requests._continued
+    code = requests.request(folder, asked, answer, wait=False)
+    control = folder / "control"
+    assert (code, capsys.readouterr().out[: len(said)]) == (0, said)
+    assert (os.listdir(control) if control.exists() else []) == left
+    lock.release()
 
 
 def test_no_runs_and_no_such_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
