@@ -90,7 +90,11 @@ class Terminal:
 
     def hang_up(self) -> None:
         """The terminal is gone, as when its window is closed or the connection drops."""
-        os.close(self.child.child_fd)
+        pty = self.child.ptyproc
+        pty.fileobj.close()
+        # Neither is to close that number once more: somebody else may have it by then.
+        pty.fd = self.child.child_fd = -1
+        pty.closed = self.child.closed = True
 
     def outlived(self) -> int:
         """Wait for the end of a program that has no terminal; its exit code, or minus a signal."""
@@ -98,8 +102,7 @@ class Terminal:
         while True:
             pid, status = os.waitpid(self.child.pid, os.WNOHANG)
             if pid:
-                # Neither is there any more: nothing is left to close or to kill.
-                self.child.closed = self.child.ptyproc.closed = self.child.terminated = True
+                self.child.terminated = self.child.ptyproc.terminated = True
                 return os.waitstatus_to_exitcode(status)
             assert time.monotonic() < end, "the program does not end"
             time.sleep(0.05)

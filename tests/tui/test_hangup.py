@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from backprop_tui.core.events import Event, Finished, Started, from_line
+from backprop_tui.core.events import Event, Finished, Started, Step, from_line
 from backprop_tui.tui.watching import WatchApp
 from tests.tui.folders import plan
 from tests.tui.terminal import Terminal
@@ -116,7 +116,7 @@ def test_sigterm_in_the_wizard_ends_it(tmp_path: Path) -> None:
 def test_sigterm_stops_and_saves_without_a_screen(tmp_path: Path) -> None:
     terminal = demo(tmp_path, 2000)
     terminal.send(START)
-    until(tmp_path / "out", Started, terminal)
+    until(tmp_path / "out", Step, terminal)
     terminal.hang_up()
     os.kill(terminal.child.pid, signal.SIGTERM)
     assert terminal.outlived() == 4
@@ -130,7 +130,7 @@ async def test_it_is_watched_and_stopped_from_another_terminal(tmp_path: Path) -
     folder = tmp_path / "out"
     terminal = demo(tmp_path, 2000)
     terminal.send(START)
-    until(folder, Started, terminal)
+    until(folder, Step, terminal)
     terminal.hang_up()
     app = WatchApp(plan(), folder)
     async with app.run_test() as pilot:
