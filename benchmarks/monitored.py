@@ -39,7 +39,7 @@ class MeasuredApp(app_module.BackpropApp):
     async def measure(self) -> None:
         """Every tick, how much later than asked the loop came back."""
         while self.ending is None:
-            monitor = self._monitor()
+            monitor = self.monitor()
             training = monitor is not None and monitor.history.started is not None
             before = time.perf_counter()
             await asyncio.sleep(self.tick)

@@ -18,6 +18,7 @@ from backprop_tui.cli.requests import pause_command, save_command, stop_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
 from backprop_tui.cli.runs import runs_command
 from backprop_tui.cli.split import split_command
+from backprop_tui.cli.watch import watch_command
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command("stop")(stop_command)
 app.command("save")(save_command)
 app.command("pause")(pause_command)
 app.command("demo")(demo_command)
+app.command("watch")(watch_command)
 app.command("doctor")(doctor_command)
 
 

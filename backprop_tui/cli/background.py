@@ -49,7 +49,7 @@ def prepare(run: RunFile, overrides: dict[str, str], *, trust_remote_code: bool)
 
     refuse(survey(run, trust_remote_code=trust_remote_code), "run file")
     folder = RunFolder.create(Path(run.output or default_output(run)).expanduser().resolve())
-    made = ProvenanceSection(overrides=overrides) if overrides else None
+    made = (run.provenance or ProvenanceSection()).model_copy(update={"overrides": overrides})
     folder.write_run_file(
         resolved(run).model_copy(update={"output": str(folder.path), "provenance": made})
     )

@@ -38,6 +38,7 @@ class History:
     amended: list[Amended] = field(default_factory=list)
     paused: Paused | None = None  # now
     ended: Finished | Failed | None = None
+    since: int = 0  # of how many steps a pause came last; it is not training time
 
     def add(self, event: Event) -> None:
         """Take in one event."""
@@ -61,7 +62,7 @@ class History:
             case Paused():
                 self.paused = event
             case Continued():
-                self.paused = None
+                self.paused, self.since = None, len(self.steps)
             case Amended():
                 self.amended.append(event)
             case Resumed():
@@ -76,6 +77,7 @@ class History:
         self.evaluations = [event for event in self.evaluations if event.step <= step]
         self.saved = [event for event in self.saved if event.step <= step]
         self.amended = [event for event in self.amended if event.step <= step]
+        self.since = len(self.steps)
 
     @property
     def last(self) -> Step | None:
@@ -84,8 +86,10 @@ class History:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to the end at the pace of the last 20 steps; None before the second step."""
-        recent = self.steps[-20:]
+        """Seconds to the end at the pace of the last 20 steps, those after a pause if there are
+        two; None before the second step."""
+        after = min(20, len(self.steps) - self.since)
+        recent = self.steps[-after:] if after > 1 else self.steps[-20:]
         if len(recent) < 2 or recent[-1].step == recent[0].step:
             return None
         pace = (recent[-1].t - recent[0].t) / (recent[-1].step - recent[0].step)

@@ -16,7 +16,7 @@ class _LogFile(logging.FileHandler):
     """A log that is silent where it cannot write: the terminal is not the place for that, and the
     run has said by then that the disk is full."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:
         """Leave the record out."""
 
 

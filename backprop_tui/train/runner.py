@@ -85,7 +85,11 @@ def refused(session: Session, error: BackpropError) -> Failed:
 def broken(session: Session, error: Exception) -> Failed:
     """The last event of a run that ended in an error nobody foresaw."""
     log = session.folder.log if session.folder and session.team.main else user_log()
-    append_traceback(log, error)
+    try:
+        append_traceback(log, error)
+    except OSError:  # the folder is what failed
+        log = user_log()
+        append_traceback(log, error)
     code, message, hint = _explain(error)
     return Failed(t=session.clock(), code=code, message=message, hint=hint, log=str(log))
 

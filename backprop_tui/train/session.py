@@ -61,6 +61,7 @@ class Session:
     ) -> None:
         self.run = run
         self.resume = resume  # the folder of a run to go on with
+        self.taken: TakenUp | None = None  # what it has done already
         self.before = run.provenance  # of the run that this one repeats
         self.emit_to_caller = emit
         self.control = control
@@ -143,7 +144,8 @@ class Session:
     def prepare(self) -> tuple[Fitted, Builder]:
         """Everything before the first step: a trainer that fits, and what would build another."""
         self.meet()
-        taken = self.take_up() if self.resume else None
+        if self.resume:
+            self.take_up()
         self.stage("reading the data and judging the plan")
         found = survey(self.run, trust_remote_code=self.trust_remote_code, to_train=True)
         refuse(found, "run file")
@@ -181,8 +183,8 @@ class Session:
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
 
         callback = self.callback(len(heldout_rows.rows), found)
-        if taken and taken.events:
-            self.emit(taken.resumed(self.clock()))
+        if self.taken:
+            self.emit(self.taken.resumed(self.clock()))
         if self.start_from:
             callback.go_on_from(self.start_from.state)
         builder = Builder(
@@ -192,7 +194,7 @@ class Session:
         callback.order_batch = callback.order_batch or ready.found.plan.batch_size
         return ready, builder
 
-    def take_up(self) -> TakenUp:
+    def take_up(self) -> None:
         """Own the folder of a run, and find what it goes on from. InputError: it cannot."""
         from backprop_tui.train.resuming import taken_up
 
@@ -203,7 +205,7 @@ class Session:
         for event in taken.events:
             self.guards.judge(event)
         self.start_from = taken.checkpoint
-        return taken
+        self.taken = taken if taken.events else None
 
     def let_go(self) -> None:
         """Leave the folder as it was: nothing more is recorded there."""
@@ -271,7 +273,7 @@ class Session:
             cut=train.cut + heldout.cut,
             overrides=self.overrides,
         )
-        if self.resume and before:
+        if self.taken and before:  # a folder without events is only prepared
             now = going_on(before, now, self.folder.path)
         self.run = self.run.model_copy(update={"provenance": now})
         self.folder.write_run_file(self.run)

@@ -484,7 +484,7 @@ def start(path: Path, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_while_training_saves_and_exits_with_four(
     number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -367,3 +367,15 @@ def test_a_pause_lasts_until_the_run_goes_on_or_ends() -> None:
     history.add(Paused(t=3.0, step=1, why="hot"))
     history.add(FINISHED)
     assert history.paused is None
+
+
+def test_a_pause_is_no_training_time() -> None:
+    history = History()
+    for number in (1, 2):
+        history.add(replace(STEP, step=number, t=float(number)))
+    assert history.eta == 8.0
+    history.add(Paused(t=2.0, step=2, why="hot"))
+    history.add(Continued(t=1000.0, step=2))
+    for number in (3, 4):
+        history.add(replace(STEP, step=number, t=1000.0 + number))
+    assert history.eta == 6.0

@@ -16,6 +16,7 @@ from backprop_tui.core.events import (
     Failed,
     Finished,
     Paused,
+    Resumed,
     Saved,
     Started,
     Step,
@@ -125,3 +126,23 @@ def test_a_disk_without_room_is_refused_before_step_1(disk: Path) -> None:
     assert ending.code == "RUN_DISK_FULL"
     assert not [event for event in events if isinstance(event, Step | Saved)]
     assert "has 3" in ending.message or "has 4" in ending.message, ending.message
+
+
+def test_a_folder_that_becomes_read_only_ends_the_run_in_words(disk: Path) -> None:
+    checkpoints = disk / "run/checkpoints"
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 4:
+            for options in ("bind", "remount,ro,bind"):
+                subprocess.run(["mount", "-o", options, checkpoints, checkpoints], check=True)
+
+    ending = train(pocket_run("simpo", disk / "run", PLAN), emit, Control())
+    subprocess.run(["umount", checkpoints], check=True)
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_IO"
+    assert "Read-only file system" in ending.message
+    assert "Read-only file system" in Path(ending.log).read_text(), "the log that is named has it"
+    _, ending = resume(disk / "run")
+    assert isinstance(ending, Finished), ending
+    told = Follower(disk / "run/events.jsonl").read()
+    assert [event.step for event in told if isinstance(event, Resumed)] == [2]

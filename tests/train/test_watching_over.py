@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,19 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     done = run_training(pocket_run("orpo", tmp_path / "run", {**changes, "training.warmup": 0.0}))
     assert isinstance(done.ending, Failed)
     assert done.ending.code == "RUN_NOT_FINITE"
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(pocket_run("simpo", tmp_path / "whole", STEPS))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * (int(real() * 4) % 3))
+    changes = {**STEPS, "training.save_steps": 1}
+    done = run_training(pocket_run("simpo", tmp_path / "run", changes))
+    assert isinstance(done.ending, Finished), done.ending
+    times = [event.t for event in done.events]
+    assert times == sorted(times)
+    kept = sorted(path.name for path in (done.folder / "checkpoints").glob("checkpoint-*"))
+    assert kept[-2:] == ["checkpoint-5", "checkpoint-6"]
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole")

@@ -48,6 +48,7 @@ class Workers:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                    start_new_session=True,  # a terminal that goes does not end them
                 )
                 self._processes.append(process)
         except BaseException:
