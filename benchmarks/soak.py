@@ -104,7 +104,14 @@ def after(seconds: float) -> Callable[[Path], bool]:
 
 def writing(what: str) -> Callable[[Path], bool]:
     """While a checkpoint, or the adapter, is half written."""
-    return lambda folder: any((folder / "checkpoints/.writing").glob(f"{what}*/*"))
+
+    def now(folder: Path) -> bool:
+        try:
+            return any((folder / "checkpoints/.writing").glob(f"{what}*/*"))
+        except FileNotFoundError:  # it became whole while this looked
+            return False
+
+    return now
 
 
 def measuring(steps: int) -> Callable[[Path], bool]:
