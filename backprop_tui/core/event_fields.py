@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from backprop_tui.core.printable import printable
+
 LARGEST = 1 << 63  # of a whole number; bytes and counts stay far below, and floats can hold it
 
 Check = Callable[[Any], Any]  # the value as it is declared; ValueError when it is another
@@ -57,10 +59,10 @@ def _whole_or_none(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """Text; half a surrogate pair, which no terminal can be sent, becomes "?"."""
+    """Text without what a terminal obeys, or cannot be sent: whoever wrote the file."""
     if type(value) is not str:
         raise ValueError("no text")
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    return value if value.isprintable() else printable(value)
 
 
 def _yes_or_no(value: Any) -> bool:

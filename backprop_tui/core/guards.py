@@ -185,7 +185,8 @@ class Guards:
         self._card.begin_anew()
         self._stopped = False
         if step < self._seen.step:
-            self._kept = {kept: seen for kept, seen in self._kept.items() if kept <= step}
+            # Step 0 always stays, whatever number a damaged file names.
+            self._kept = {kept: seen for kept, seen in self._kept.items() if kept <= max(step, 0)}
             self._seen = self._kept[max(self._kept)]
 
 

@@ -6,10 +6,8 @@ Precedence: `--set section.key=value` over the environment
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +17,13 @@ import tomli_w
 from pydantic import ValidationError
 
 from backprop_tui.core.errors import ConfigError, InputError, Problem
+from backprop_tui.core.printable import printable
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
-from backprop_tui.core.runfile_problems import INVALID, key_of, problem_of
+from backprop_tui.core.runfile_problems import INVALID, key_of, problem_of, shown
+from backprop_tui.core.runfile_toml import parse_value, read_toml
 
 ENV_PREFIX = "BACKPROP_TUI__"
+__all__ = ["change", "dump", "overridden", "parse", "parse_value", "read", "to_toml", "write"]
 
 
 def read(
@@ -32,7 +33,7 @@ def read(
 
     Raises InputError when the file cannot be read, ConfigError with every problem otherwise.
     """
-    return overridden(_read_toml(path), path, sets, os.environ if env is None else env)
+    return overridden(read_toml(path), path, sets, os.environ if env is None else env)
 
 
 def overridden(
@@ -66,7 +67,7 @@ def _override(
         key, sign, text = item.partition("=")
         if not sign or not key.strip():
             raise InputError(
-                f"--set {item}: expected section.key=value",
+                f"--set {shown(item)}: expected section.key=value",
                 hint="for example --set training.learning_rate=1e-6",
                 code=INVALID,
             )
@@ -146,6 +147,12 @@ def to_toml(run: RunFile) -> str:
 def write(run: RunFile, path: Path, *, overwrite: bool = False, header: str = "") -> None:
     """Write whole or not at all; refuses an existing file unless told otherwise."""
     text = "".join(f"# {line}\n" for line in header.splitlines()) + to_toml(run)
+    if printable(text) != text:  # TOML escapes control characters: only this is left
+        raise InputError(
+            f"{path} cannot be written: a text in it holds half a character (a lone surrogate)",
+            hint="correct that text; run files are UTF-8",
+            code="WRITE_REFUSED",
+        )
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder", hint="give a file name", code="RUNFILE_EXISTS")
@@ -182,44 +189,6 @@ def _umask() -> int:
     return mask
 
 
-def parse_value(text: str) -> Any:
-    """A --set or environment value: TOML if it is TOML, else the text itself."""
-    try:
-        found = tomllib.loads(f"v = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return found["v"] if len(found) == 1 else text
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, _names_in(path.parent), n=3)
-        raise InputError(
-            f"{path}: no such file",
-            hint=f"did you mean {', '.join(near)}?" if near else "backprop-tui init writes one",
-            code="RUNFILE_NOT_FOUND",
-        ) from None
-    except IsADirectoryError:
-        inner = path / "run.toml"
-        raise InputError(
-            f"{path} is a folder, not a run file",
-            hint=f"did you mean {inner}?" if inner.exists() else "give the .toml file",
-            code="RUNFILE_NOT_FOUND",
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}", code="RUNFILE_NOT_TOML") from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}", code="RUNFILE_NOT_FOUND"
-        ) from None
-
-
-def _names_in(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-
-
 def _put(raw: dict[str, Any], key: str, value: Any, path: Path) -> None:
     """Set a dotted key. Keys below [data.columns] and [provenance] may be any name."""
     *parents, last = key.split(".")
@@ -228,7 +197,8 @@ def _put(raw: dict[str, Any], key: str, value: Any, path: Path) -> None:
         inner = table.setdefault(parent, {})
         if not isinstance(inner, dict):
             raise ConfigError(
-                str(path), (Problem(INVALID, key, f"{key}: {parent} is a value, not a table"),)
+                str(path),
+                (Problem(INVALID, key, f"{shown(key)}: {shown(parent)} is a value, not a table"),),
             )
         table = inner
     table[last] = value

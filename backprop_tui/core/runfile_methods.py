@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic_core import PydanticCustomError
 
 from backprop_tui.core.methods import METHODS, Method
+from backprop_tui.core.printable import printable
 
 if TYPE_CHECKING:
     MethodChoice = str
 else:
     MethodChoice = Literal[tuple(METHODS)]
+LARGEST = 1 << 63
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -22,6 +25,19 @@ class Section(BaseModel):
     """A table of the run file: strict types, no unknown keys, never changed in place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """Names and paths hold nothing that a terminal obeys and no file system takes; whole
+        numbers are those of TOML, of 64 bits."""
+        inner = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and printable(text) != text for text in inner):
+            raise PydanticCustomError("control", "text without control characters")
+        cells = list(value.values()) if isinstance(value, dict) else inner
+        if any(isinstance(number, int) and abs(number) >= LARGEST for number in cells):
+            raise PydanticCustomError("too_large", "a smaller number")
+        return value
 
 
 class SftSection(Section):

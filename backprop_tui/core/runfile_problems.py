@@ -10,10 +10,13 @@ from typing import Any
 
 from backprop_tui.core.errors import Problem
 from backprop_tui.core.methods import METHODS
+from backprop_tui.core.printable import printable
 from backprop_tui.core.runfile import METHOD_SECTIONS
 from backprop_tui.core.runfile_keys import fields_of, help_for, valid_keys
 
 INVALID = "CONFIG_INVALID_SETTING"
+LONGEST = 200  # characters of a key or a value that a message repeats
+LIKE_A_KEY = 60  # characters; a longer name is no misspelt key
 # How pydantic names the member of a union that did not match.
 UNION_MEMBER = re.compile(r"(literal|list)\[.*\]").fullmatch
 
@@ -47,30 +50,48 @@ def problem_of(raw: Mapping[str, Any], key: str, items: Sequence[Mapping[str, An
     return Problem(
         INVALID,
         key,
-        f"{key} = {value!r}: must be {' or '.join(allowed)}",
+        f"{shown(key)} = {value_shown(value)}: must be {' or '.join(allowed)}",
         fix=help_for(key) if key in valid_keys() else "",
         source=source,
     )
 
 
+def shown(text: str) -> str:
+    """A key as a message repeats it: not too long, and nothing that a terminal obeys."""
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def value_shown(value: Any) -> str:
+    """A value as a message repeats it, whatever it is."""
+    try:
+        return shown(repr(value))
+    except RecursionError:
+        return "a value nested too deeply"
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number with too many digits"
+
+
 def _unknown(raw: Mapping[str, Any], key: str, value: Any) -> Problem:
     """A key or table that does not exist, with the nearest that does."""
     section, _, name = key.rpartition(".")
+    similar = name[:LIKE_A_KEY]  # to look for a name takes time with the square of its length
     other = {method for method in METHOD_SECTIONS if method != raw.get("method", "orpo")}
     sections = [
         table for table in fields_of("") if fields_of(table) and table not in other | {"provenance"}
     ]
     if not section and isinstance(value, dict):
-        near = difflib.get_close_matches(name, sections, n=1)
+        near = difflib.get_close_matches(similar, sections, n=1)
         allowed = [f"[{table}]" for table in sections]
         found = f"[{near[0]}]" if near else ""
-        message = f"[{key}]: no such table"
+        message = f"[{shown(key)}]: no such table"
     else:
         allowed = [full for full in valid_keys() if full.rpartition(".")[0] == section]
-        near = difflib.get_close_matches(name, [full.rpartition(".")[2] for full in allowed], n=1)
+        names = [full.rpartition(".")[2] for full in allowed]
+        near = difflib.get_close_matches(similar, names, n=1)
         elsewhere = [f"{table}.{name}" for table in sections if name in fields_of(table)]
         found = ".".join(filter(None, (section, near[0]))) if near else "".join(elsewhere[:1])
-        message = f"{key} = {value!r}: no such key"
+        message = f"{shown(key)} = {value_shown(value)}: no such key"
     fix = f"did you mean {found}?" if found else f"allowed here: {', '.join(allowed)}"
     return Problem(INVALID, key, message, fix=fix)
 

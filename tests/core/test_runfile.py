@@ -57,7 +57,7 @@ def problems(raw: dict[str, Any]) -> dict[str, Problem]:
 
 # --- Round trip
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 POSITIVE = st.floats(1e-12, 1e6)
 SHARE = st.floats(0, 0.5)
 WHOLE = st.integers(1, 10**9)
@@ -120,7 +120,8 @@ def test_only_the_chosen_methods_table_is_written(first: str, second: str) -> No
 
 
 def test_a_file_on_disk_reads_back_with_its_header(tmp_path: Path) -> None:
-    run = run_file({"model.id": "a\tb\r\n\\ é \x1b", "training.learning_rate": 9.9e-6})
+    columns = {"prompt": "a\tb\r\n\\ é \x1b"}  # as a data file may name them
+    run = run_file({"data.columns": columns, "training.learning_rate": 9.9e-6})
     path = tmp_path / "made" / "run.toml"
     runfile_io.write(run, path, header="made by a test\nsecond line")
     assert path.read_text().startswith("# made by a test\n# second line\n")
