@@ -159,9 +159,10 @@ def kill_and_resume(folder: Path, steps: int, when: str, now: Callable[[Path], b
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    told = [line for line in _lines(folder) if '"event": "Step"' in line]
+    lines = _lines(folder)
+    told = [line for line in lines if '"event": "Step"' in line]
     if (folder / "run.toml").exists():
-        if process.returncode == -signal.SIGKILL:
+        if not any('"event": "Finished"' in line for line in lines):
             finish(["resume", str(folder)])
     else:
         # Killed before there was anything to go on with.
