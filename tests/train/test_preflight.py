@@ -120,7 +120,6 @@ HARD = {"training.accumulation": 2, "training.checkpointing": True, "lora.dropou
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
-        ("orpo", {}),
         ("kto", HARD),
         ("dpo", HARD),
         ("sft", HARD),
@@ -315,7 +314,7 @@ def test_no_more_than_four_times(
 ) -> None:
     monkeypatch.setattr(preflight, "smallest_change", lambda *_arguments: None)
     use(StandIn(peaks=[9 * GIB]))
-    changes = {"training.batch_size": 64, "training.max_steps": 1}
+    changes = {"training.batch_size": 16, "training.max_steps": 1}
     done = run_training(pocket_run("orpo", tmp_path / "run", changes))
     assert isinstance(done.ending, Failed)
     assert done.ending.code == "RUN_DOES_NOT_FIT"
@@ -323,9 +322,9 @@ def test_no_more_than_four_times(
     batches = [event.message for event in said(done, Warned, "plan-lowered")]
     assert [words.rpartition("(")[2].split(",")[0] for words in batches] == [
         "training.checkpointing = true",
-        "training.batch_size = 32",
-        "training.batch_size = 16",
         "training.batch_size = 8",
+        "training.batch_size = 4",
+        "training.batch_size = 2",
     ]
 
 

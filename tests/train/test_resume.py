@@ -47,12 +47,10 @@ def stopped_at(step: int, run: Any) -> Finished | Failed:
 
 
 PLANS: list[tuple[str, dict[str, Any]]] = [
-    ("orpo", {}),
     ("simpo", {"lora.dropout": 0.1, "training.accumulation": 2}),
-    ("kto", {}),
+    ("orpo", {"lora": None, "training.learning_rate": 1e-4}),
     ("dpo", {}),
     ("sft", {"lora.dropout": 0.1}),
-    ("orpo", {"engine": "trl"}),
     ("kto", {"engine": "trl", "lora.dropout": 0.1}),
 ]
 
@@ -74,7 +72,8 @@ def test_a_stopped_run_goes_on_digit_for_digit(
     (resumed,) = [event for event in events if isinstance(event, Resumed)]
     assert resumed.step == 3
     assert figures(tmp_path / "part") == figures(tmp_path / "whole")
-    same = Path("adapter/adapter_model.safetensors")
+    full = whole.run.lora is None
+    same = Path("model/model.safetensors" if full else "adapter/adapter_model.safetensors")
     assert (tmp_path / "part" / same).read_bytes() == (tmp_path / "whole" / same).read_bytes()
 
 
@@ -202,3 +201,27 @@ def test_a_run_that_another_process_runs_is_left_alone(stopped: Path, tmp_path: 
     assert ending.code == "RUN_OWNED"
     assert str(os.getpid()) in ending.message
     assert (folder / "events.jsonl").read_bytes() == before
+
+
+def test_several_epochs_with_a_short_last_batch(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    pairs = [
+        {"prompt": f"Question {n}?", "chosen": f"It is {n}.", "rejected": "No."} for n in range(11)
+    ]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    changes = {
+        "data.path": str(file),
+        "data.heldout": 0.2,
+        "training.max_steps": 7,
+        "training.epochs": 3.0,
+        "training.batch_size": 2,
+        "training.accumulation": 2,
+        "lora.dropout": 0.1,
+    }
+    run_training(pocket_run("simpo", tmp_path / "whole", changes))
+    for step in (3, 5):  # at the end of an epoch, and within the next
+        ending = stopped_at(step, pocket_run("simpo", tmp_path / f"{step}", changes))
+        assert isinstance(ending, Finished)
+        _, ending = resume(tmp_path / f"{step}")
+        assert isinstance(ending, Finished), ending
+        assert figures(tmp_path / f"{step}") == figures(tmp_path / "whole")
