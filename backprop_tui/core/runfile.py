@@ -106,7 +106,9 @@ class TrainingSection(Section):
     lr_clamp: bool = Field(
         True, description="Lower a simpo or kto rate that is known to break the model."
     )
-    epochs: Positive = Field(1.0, description="Passes over the training rows.")
+    epochs: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = Field(
+        1.0, description="Passes over the training rows."
+    )
     max_steps: WholePositive | None = Field(None, description="Stop after this many steps.")
     batch_size: WholePositive = Field(2, description="Rows (or pairs) on the card at once.")
     accumulation: WholePositive = Field(8, description="Batches added up before each step.")

@@ -77,6 +77,10 @@ REFUSED = {
         "[training]\nmax_steps = 9223372036854775808",
         "training.max_steps = 9223372036854775808: must be a smaller number",
     ),
+    "endless": (
+        "[training]\nepochs = 1e308",
+        "training.epochs = 1e+308: must be 1000000 or less",
+    ),
     "parts": (".".join("a" * 40) + " = 1", "a key in it has more than 32 parts"),
     "large": ("#" + "x" * (1 << 20), "not valid TOML: it is larger than 1.0 MB"),
     "long key": ("k" * 100_000 + " = 1", "k" * 200 + "… = 1: no such key"),
