@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from backprop_tui.core.events import Step
@@ -21,9 +22,9 @@ def pace(
 ) -> list[str]:
     """What is known of "3,933 tokens/s", "13.3 pairs/s" and "41 % of peak", in that order."""
     parts = []
-    if tokens_per_second:
+    if tokens_per_second and math.isfinite(tokens_per_second):
         parts.append(f"{count(round(tokens_per_second))} tokens/s")
-    if rows_per_second:
+    if rows_per_second and math.isfinite(rows_per_second):
         word = ROWS.get(METHODS[method].shapes[0], "rows") if method in METHODS else "rows"
         parts.append(f"{_few_digits(rows_per_second)} {word}/s")
     if mfu:

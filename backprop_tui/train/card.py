@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backprop_tui.core.redact import redact
 from backprop_tui.core.runfile import RunFile
 
 TEMPLATE = """# {method} {kind} for {model}
@@ -32,7 +33,7 @@ def write_card(folder: Path, run: RunFile) -> None:
         method=run.method,
         kind="adapter" if lora else "model",
         model=run.model.id,
-        data=run.data.path,
+        data=redact(run.data.path),
         package="peft" if lora else "transformers",
         loader="AutoPeftModelForCausalLM" if lora else "AutoModelForCausalLM",
         folder=folder.name,

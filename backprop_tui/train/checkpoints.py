@@ -21,7 +21,7 @@ from backprop_tui.core.runfile_guards import Watch
 KEPT = 2
 PREFIX = "checkpoint-"
 WRITING, REPLACED = ".writing", ".replaced"
-STATE = "run_state.json"
+STATE, LIBRARY_STATE = "run_state.json", "trainer_state.json"
 PICKLED = "training_args.bin"  # the library leaves it, nothing reads it, and it is a pickle
 
 
@@ -176,7 +176,9 @@ def _read(path: Path) -> Checkpoint | None:
     try:
         state = RunState.from_json((path / STATE).read_text(encoding="utf-8"))
         sizes = {name: (path / name).stat().st_size for name in state.files}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        if LIBRARY_STATE in state.files:
+            json.loads((path / LIBRARY_STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if sizes != state.files or path.name != f"{PREFIX}{state.step}":
         return None

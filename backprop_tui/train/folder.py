@@ -17,6 +17,8 @@ from backprop_tui.train.card import write_card
 from backprop_tui.train.checkpoints import REPLACED, WRITING, swap
 from backprop_tui.train.distributed import Team
 
+LONGEST_NAME = 100  # characters of a model's name in a folder's
+
 
 @dataclass(slots=True)
 class RunFolder:
@@ -33,7 +35,7 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Make the folder (0700). Refuses one that exists: nothing is overwritten."""
-        if path.exists():
+        if os.path.lexists(path):
             raise _exists(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,15 +163,15 @@ def _exists(path: Path) -> InputError:
 
 def default_output(run: RunFile) -> Path:
     """runs/METHOD-MODEL, numbered when that name is taken."""
-    model = Path(run.model.id).name or "model"
+    model = Path(run.model.id).name[:LONGEST_NAME] or "model"
     return free_name(Path("runs") / f"{run.method}-{model}")
 
 
 def free_name(path: Path) -> Path:
     """The path itself when it is free, else with -2, -3, … appended."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return path
     number = 2
-    while (candidate := path.with_name(f"{path.name}-{number}")).exists():
+    while os.path.lexists(candidate := path.with_name(f"{path.name}-{number}")):
         number += 1
     return candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -76,6 +77,8 @@ def load_tokenizer(run: RunFile, model: ModelFacts, *, trust_remote_code: bool) 
     if run.model.chat_template:
         path = Path(run.model.chat_template).expanduser()
         try:
+            if path.exists() and not path.is_file():  # a folder, or a device without an end
+                raise OSError(errno.EINVAL, "it is not a file")
             tokenizer.chat_template = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(

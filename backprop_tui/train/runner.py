@@ -103,6 +103,12 @@ def _explain(error: Exception) -> tuple[str, str, str]:
             "The card ran out of memory." if name[0] == "O" else "The machine ran out of memory.",
             "lower training.batch_size (and raise accumulation), data.max_length, or use nf4",
         )
+    if name == "UnpicklingError":  # whose own words advise to load it all the same
+        return (
+            "RUN_CHECKPOINT_DAMAGED",
+            "A checkpoint's file is damaged, or somebody else put it there; it was not loaded.",
+            "remove the newest folder under checkpoints/ and resume: the one before it is next",
+        )
     if "by peer" in str(error):
         return (
             "RUN_PROCESS_LOST",

@@ -21,6 +21,7 @@ def write(store: Checkpoints, step: int, accuracy: float | None = None) -> Path:
     made.mkdir(parents=True)
     (made / WEIGHTS).write_bytes(b"w" * step)
     (made / "training_args.bin").write_bytes(b"a pickle")
+    (made / "trainer_state.json").write_text("{}")
     (made / "deeper").mkdir()
     (made / "deeper/part").write_bytes(b"p")
     evaluated = None if accuracy is None else measured(step, accuracy)
@@ -41,7 +42,7 @@ def test_what_was_committed_is_read_back(store: Checkpoints) -> None:
     assert found.step == 4
     assert found.state.tokens == 7
     assert found.state.evaluated == measured(4, 0.75)
-    assert found.state.files == {WEIGHTS: 4, "deeper/part": 1}
+    assert found.state.files == {WEIGHTS: 4, "deeper/part": 1, "trainer_state.json": 2}
     assert not (path / "training_args.bin").exists(), "a pickle"
     assert not store.writing.exists()
 
@@ -69,7 +70,9 @@ def test_a_step_saved_again_replaces_the_first(store: Checkpoints) -> None:
     assert found.state.evaluated == measured(4, 0.9)
 
 
-@pytest.mark.parametrize("damage", ["shorter", "gone", "state", "foreign", "renamed", "torn"])
+@pytest.mark.parametrize(
+    "damage", ["shorter", "gone", "state", "foreign", "renamed", "torn", "library"]
+)
 def test_a_damaged_checkpoint_is_passed_over(store: Checkpoints, damage: str) -> None:
     write(store, 2)
     path = write(store, 4)
@@ -84,6 +87,9 @@ def test_a_damaged_checkpoint_is_passed_over(store: Checkpoints, damage: str) ->
             (path / STATE).write_text('{"step": 4, "other": 1}')
         case "renamed":
             path.rename(path.with_name("checkpoint-99"))
+        case "library":
+            size = (path / "trainer_state.json").stat().st_size
+            (path / "trainer_state.json").write_bytes(b"{" * size)
         case "torn":
             (path / STATE).write_text((path / STATE).read_text()[:-9])
     newest = store.newest()

@@ -140,9 +140,7 @@ class Touch:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.mark.parametrize(
-    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
-)
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_checkpoint_runs_no_code(name: str, done: DoneRun, tmp_path: Path) -> None:
     folder = shutil.copytree(done.folder, tmp_path / "run")
     place = folder / "checkpoints/checkpoint-2" / name
@@ -154,6 +152,7 @@ def test_a_checkpoint_runs_no_code(name: str, done: DoneRun, tmp_path: Path) -> 
     _, ending = resume(folder)
     assert not (tmp_path / "ran").exists()
     assert isinstance(ending, Failed), ending
-    assert ending.exit_code == 3, f"it was not read: {ending.message}"
+    assert ending.code == "RUN_CHECKPOINT_DAMAGED"
+    assert "weights_only" not in ending.message, "torch's own words say how to run it"
     pickle.loads(place.read_bytes())
     assert (tmp_path / "ran").exists(), "read by hand it does run"
