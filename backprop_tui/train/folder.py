@@ -121,13 +121,13 @@ class RunFolder:
         return weights
 
 
-def make_folder(team: Team, run: RunFile) -> RunFolder:
+def make_folder(team: Team, path: Path) -> RunFolder:
     """A new folder for this run, made by the main process; the others are told its path."""
     made: RunFolder | None = None
     if team.main:
-        made = RunFolder.create(Path(run.output or default_output(run)).resolve())
+        made = RunFolder.create(path)
         made.own()
-    path = team.share(made.path if made else Path())
+    path = team.share(path)
     return made or RunFolder(path, writes=False)
 
 

@@ -25,7 +25,7 @@ from backprop_tui.train.bookends import finished, know_speed, started
 from backprop_tui.train.card_checks import room_for_cuda, same_card
 from backprop_tui.train.checkpoints import Checkpoint
 from backprop_tui.train.distributed import Agreed, Team, Word
-from backprop_tui.train.folder import RunFolder, find_folder, make_folder
+from backprop_tui.train.folder import RunFolder, default_output, find_folder, make_folder
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
 from backprop_tui.train.shares import same_rows, share_out
@@ -151,8 +151,9 @@ class Session:
         refuse(found, "run file")
         same_rows(self.team, found)
         if self.folder is None:
-            self.folder = make_folder(self.team, self.run)
-            self.say(f"run folder: {self.folder.path}")
+            output = Path(self.run.output or default_output(self.run)).resolve()
+            self.say(f"making the run folder {output}")
+            self.folder = make_folder(self.team, output)
         self.run = resolved(self.run).model_copy(update={"output": str(self.folder.path)})
         if self.resume is None:
             self.folder.write_run_file(self.run)
