@@ -11,9 +11,13 @@ from backprop_tui.cli.requests import RUN, go_on
 from backprop_tui.cli.run import DETACH_HELP, TRUST_HELP, headless
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import EXIT_OK
-from backprop_tui.runs.launch import last_said, launch, took_up
+from backprop_tui.core.events import Finished
+from backprop_tui.core.history import History
+from backprop_tui.runs.launch import last_said, launch, said_so_far, took_up
 from backprop_tui.runs.lock import owned, owner
-from backprop_tui.runs.state import as_typed, find_run, read_state
+from backprop_tui.runs.requests import ask
+from backprop_tui.runs.state import as_typed, find_run, finished_already, read_state
+from backprop_tui.runs.stream import Follower
 
 if TYPE_CHECKING:
     from backprop_tui.core.runfile import RunFile
@@ -28,14 +32,25 @@ def resume_command(
     folder = find_run(run)
     if (who := owner(folder)) is not None:
         if read_state(folder).state != "paused":
+            ask(folder, "go_on")  # a pause that was asked for and has not begun
             raise owned(folder, who)
         raise typer.Exit(go_on(folder))
     # The environment of this moment has no say in a run that was decided on before.
     plan, _ = runfile_io.read(folder / "run.toml", (), {})
     if detach:
+        refuse_finished(folder)
         raise typer.Exit(in_background(folder, trust_remote_code=trust_remote_code))
     plan = plan.model_copy(update={"output": str(folder.resolve())})
     raise typer.Exit(headless(plan, trust_remote_code=trust_remote_code, resume=folder))
+
+
+def refuse_finished(folder: Path) -> None:
+    """Here, where it is seen. InputError RUN_FINISHED."""
+    history = History()
+    for event in Follower(folder / "events.jsonl").read():
+        history.add(event)
+    if isinstance(history.ended, Finished) and not history.ended.stopped:
+        raise finished_already(folder, history.ended)
 
 
 def prepare(run: RunFile, overrides: dict[str, str], *, trust_remote_code: bool) -> Path:
@@ -58,9 +73,10 @@ def prepare(run: RunFile, overrides: dict[str, str], *, trust_remote_code: bool)
 
 def in_background(folder: Path, *, trust_remote_code: bool) -> int:
     """Start the process, wait until the run is its own, and say how to find it; the exit code."""
+    before = said_so_far(folder)
     process = launch(folder, trust_remote_code=trust_remote_code)
     if not took_up(folder, process) and process.returncode != EXIT_OK:
-        typer.echo(last_said(folder).rstrip(), err=True)
+        typer.echo(last_said(folder, before).strip(), err=True)
         return process.returncode if process.returncode > 0 else 128 - process.returncode
     name = as_typed(folder)
     typer.echo(f"{folder} is trained by process {process.pid}; no terminal owns it")

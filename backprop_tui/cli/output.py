@@ -58,6 +58,8 @@ def show_json(value: dict[str, Any]) -> None:
 def as_set(change: tuple[str, Any]) -> str:
     """A run-file key and its value as the option that sets it, as a shell would take it."""
     key, value = change
+    if value is None:
+        return f"without {key} in the file"
     return f"--set {shlex.quote(f'{key}={_toml(value)}')}"
 
 

@@ -50,7 +50,7 @@ def request(folder: Path, asked: str, answer: Answer, *, wait: bool) -> int:
     follower, history = Follower(folder / "events.jsonl"), History()
     for event in follower.read():
         history.add(event)
-    paused = history.paused
+    paused = history.paused if owner(folder) else None
     if paused and asked == "pause" and ASKED in paused.why:  # it is, already
         typer.echo(answer(paused))
         return EXIT_OK

@@ -24,6 +24,7 @@ from backprop_tui.core.history import History
 from backprop_tui.core.lines import line
 from backprop_tui.core.redact import redact
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.runs.stream import Follower
 from backprop_tui.train.distributed import Team
 
 DEMO = Path(str(files("backprop_tui") / "demo" / "demo.toml"))
@@ -112,6 +113,9 @@ def headless(
     from backprop_tui.train.runner import train
 
     control, history, printer = Control(), History(), Printer()
+    if resume is not None:  # the summary is of the whole run
+        for event in Follower(resume / "events.jsonl").read():
+            history.add(event)
 
     def emit(event: Event) -> None:
         history.add(event)
@@ -180,9 +184,12 @@ def _signals(control: Control) -> Iterator[None]:
     again = b"; ctrl+c again quits at once" if team.alone else b""
     terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
 
+    pressed: list[int] = []
+
     def ask(number: int, _frame: FrameType | None) -> None:
-        if control.stopping and number == signal.SIGINT:
+        if pressed and number == signal.SIGINT:
             raise KeyboardInterrupt
+        pressed.append(number)
         control.stop()
         if not team.main:
             return

@@ -39,7 +39,7 @@ def runs_command(
     if as_json:
         show_json({"runs": [_plain(state) for state in found]})
     elif not found:
-        typer.echo(f"no runs in {printable(str(folder))}")
+        typer.echo(f"no runs in {printable(str(folder.resolve()))}")
     else:
         typer.echo("\n".join(table(found)))
 

@@ -41,6 +41,9 @@ class _Seen:
     warned: frozenset[str] = frozenset()
 
 
+ENOUGH_BETTER = 0.01
+
+
 class Guards:
     """Judges every event of a run, from any thread."""
 
@@ -200,15 +203,18 @@ def watched(section: GuardsSection, method: str) -> Watch:
 
 def better(new: Evaluated, old: Evaluated, watch: Watch) -> bool:
     """Whether `new` is the better measurement: of two equal accuracies the one with the larger
-    margin. One whose loss is not a number never is."""
+    margin. A margin or loss is better from a hundredth on: less is chance, and would be saved
+    again and again. One whose loss is not a number never is."""
     if not (_usable(new) and _usable(old)):
         return _usable(new)
     watch = _comparable(watch, new, old)
     if watch == "accuracy" and new.accuracy == old.accuracy:
         watch = _comparable("margin", new, old)
     if watch == "loss":
-        return new.loss < old.loss
-    return bool(getattr(new, watch) > getattr(old, watch))
+        return new.loss < old.loss - ENOUGH_BETTER * abs(old.loss)
+    before, now = getattr(old, watch), getattr(new, watch)
+    least = ENOUGH_BETTER * abs(before) if watch == "margin" else 0.0
+    return bool(now > before + least)
 
 
 def _usable(measured: Evaluated) -> bool:
@@ -231,4 +237,7 @@ def _not_better(best: Evaluated | None, waited: int, watch: Watch) -> str:
         return f"the held-out loss has not been a number for {times}"
     watch = _comparable(watch, best)
     value = percent(best.accuracy) if watch == "accuracy" else figure(getattr(best, watch))
-    return f"the held-out {watch} has not been better than {value} (step {best.step}) for {times}"
+    words = f"the held-out {watch} has not been better than {value} (step {best.step}) for {times}"
+    if watch == "accuracy" and _known(best.margin):
+        words += f", nor as good with a margin over {figure(best.margin, signed=True)}"
+    return words

@@ -10,15 +10,20 @@ from typing import Any, TypeVar, cast
 
 HIDDEN = "***"
 SHORTEST = 8  # characters of an environment value that can be a secret
-SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(^|_)(TOKEN|API_?KEY|KEY|SECRET|PASSWORD|PASSWD|PASS|PWD|PAT|CREDENTIALS?)(_?\d+)?$",
+    re.IGNORECASE,
+)
 # What one of the patterns needs to be there; most text has none of it.
-SIGNS = ("hf_", "earer", "EARER", "://", "ignature=", "IGNATURE=", "oken=", "OKEN=")
+SIGNS = ("hf_", "_pat_", "sk-", "earer", "asic ", "EARER", "://", "=")
 PATTERNS = (
-    (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), HIDDEN),
-    (re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"\b(hf_|github_pat_|sk-)[A-Za-z0-9_-]{16,}"), HIDDEN),
+    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
     (
-        re.compile(r"([\w-]*(?:signature|token)=)[^\s&#'\",;)\]}]+", re.IGNORECASE),
+        re.compile(
+            r"([\w-]*(?:signature|token|api_?key|credential)=)[^\s&#'\",;)\]}]+", re.IGNORECASE
+        ),
         rf"\1{HIDDEN}",
     ),
 )
@@ -31,7 +36,7 @@ def redact(text: str) -> str:
         return text
     for secret in _secrets():
         if secret in text:
-            text = text.replace(secret, HIDDEN)
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     if any(sign in text for sign in SIGNS):
         for pattern, shown in PATTERNS:
             text = pattern.sub(shown, text)
@@ -83,6 +88,11 @@ def _secrets() -> list[str]:
     found = {
         value
         for name, value in os.environ.items()
-        if len(value) >= SHORTEST and SECRET_NAME.search(name) and value[0] != "/"  # no path
+        if len(value) >= SHORTEST and SECRET_NAME.search(name) and not _is_common(value)
     }
     return sorted(found, key=len, reverse=True)
+
+
+def _is_common(value: str) -> bool:
+    """A word, or a path: hidden, it would take the sense out of what is written."""
+    return value.isalpha() or (value[0] == "/" and os.path.exists(value))

@@ -142,6 +142,9 @@ class TrainingSection(Section):
     save_steps: WholePositive | None = Field(
         None, description="Save a checkpoint every so many steps; absent: twice a run."
     )
+    save_minutes: Positive = Field(
+        10.0, description="Also save a checkpoint when the newest one is so old."
+    )
     keep_best: bool = Field(
         False,
         description="At the end save the weights that were best on the held-out rows (see "
@@ -197,6 +200,11 @@ class ProvenanceSection(Section):
     )
     amended: dict[str, str] = Field(
         default_factory=dict, description="Keys changed while it ran, and after which step."
+    )
+    order_batch: int | None = Field(
+        None,
+        description="Rows of a batch when the order of the rows was drawn, where the batch was "
+        "made smaller since: the order stays.",
     )
 
 

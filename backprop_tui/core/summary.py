@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePath
@@ -78,13 +79,20 @@ def _learned(history: History) -> list[Fact]:
     if not measured:
         return []
     where = "Held-out" if history.evaluations else "Train"
-    first, last = measured[0], measured[-1]
+    kept = _weights(history)
+    # Of the weights that were saved, where they are not the last ones.
+    first, last = measured[0], next((m for m in measured if m.step == kept), measured[-1])
     if history.started and history.started.method == "sft":
         return _change(f"{where} loss", first.loss, last.loss, figure)
     return [
         *_change(f"{where} margin", first.margin, last.margin, partial(figure, signed=True)),
         *_change(f"{where} accuracy", first.accuracy, last.accuracy, percent),
     ]
+
+
+def _weights(history: History) -> int | None:
+    """The step of the weights in the adapter or model folder."""
+    return next((one.step for one in reversed(history.saved) if one.kind != "checkpoint"), None)
 
 
 def _change(
@@ -116,7 +124,13 @@ def _kept(history: History) -> list[Fact]:
     ended = history.ended
     if isinstance(ended, Finished):
         whole = PurePath(ended.path).name == "model"  # every weight was trained
-        kept = [("Model" if whole else "Adapter", ended.path)] if ended.path else []
+        step, kept = _weights(history), []
+        if ended.path:
+            of = f" (the weights of step {step})" if step not in (None, ended.step) else ""
+            kept = [("Model" if whole else "Adapter", f"{ended.path}{of}")]
+            if ended.stopped:
+                folder = shlex.quote(str(PurePath(ended.path).parent))
+                kept.append(("Go on", f"backprop-tui resume {folder}"))
         return [*kept, *([("Run it again", ended.replay)] if ended.replay else [])]
     if isinstance(ended, Failed):
         saved = [("Last saved", history.saved[-1].path)] if history.saved else []

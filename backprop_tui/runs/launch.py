@@ -57,11 +57,19 @@ def took_up(folder: Path, process: subprocess.Popen[bytes]) -> bool:
         time.sleep(LOOK)
 
 
-def last_said(folder: Path) -> str:
-    """The end of what the process printed."""
+def said_so_far(folder: Path) -> int:
+    """Bytes that earlier processes of this run have printed."""
+    try:
+        return (folder / CONSOLE).stat().st_size
+    except OSError:
+        return 0
+
+
+def last_said(folder: Path, after: int = 0) -> str:
+    """The end of what the process printed, from so many bytes on."""
     try:
         with (folder / CONSOLE).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - SAID))
+            file.seek(max(after, file.seek(0, os.SEEK_END) - SAID))
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -17,6 +17,7 @@ from backprop_tui.core.errors import InputError
 NAME = "run.lock"
 PATIENCE = 2.0  # seconds; somebody who only looks holds the lock for microseconds
 TURN = 0.005  # seconds between two tries
+LOOKING = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would be waited for
 LONGEST = 4096  # bytes of the file that are read
 _held: set[int] = set()  # descriptors of this process
 
@@ -66,6 +67,10 @@ class Lock:
             os.close(descriptor)
             time.sleep(TURN)
 
+    def still_in(self, folder: Path) -> bool:
+        """Whether the locked file is still the one in that folder."""
+        return _is_there(self._descriptor, folder)
+
     def release(self) -> None:
         """Give the run back; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -84,7 +89,7 @@ def owner(folder: Path) -> Owner | None:
     knows a looker from an owner.
     """
     try:
-        descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(folder / NAME, os.O_RDONLY | LOOKING)
     except OSError:  # no such file, or not ours to read
         return None
     try:
@@ -103,7 +108,7 @@ def owner(folder: Path) -> Owner | None:
 
 
 def _open(folder: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | LOOKING
     try:
         return os.open(folder / NAME, flags, 0o600)
     except OSError as error:

@@ -26,14 +26,15 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def is_run(folder: Path) -> bool:
     """Whether this is the folder of a run."""
-    # Of a folder that may not be looked into, os.path says no where Path raises.
-    return any(os.path.isfile(folder / name) for name in ("run.toml", "events.jsonl"))
+    # A run.toml alone is a run file. Of a folder that may not be looked into, os.path says no
+    # where Path raises.
+    return any(os.path.lexists(folder / name) for name in ("events.jsonl", "checkpoints"))
 
 
 def not_found(folder: Path) -> InputError:
     """The error for a folder that is no run."""
     return InputError(
-        f"{folder} is not a run folder: it has neither run.toml nor events.jsonl",
+        f"{folder} is not a run folder: it has no events.jsonl",
         hint="backprop-tui runs lists those under ./runs",
         code="RUN_NOT_FOUND",
     )

@@ -58,6 +58,15 @@ def find_run(run: Path) -> Path:
     raise InputError(error.message, hint=hint, code=error.code)
 
 
+def finished_already(folder: Path, ended: Finished) -> InputError:
+    """The error for resuming what came to its end."""
+    return InputError(
+        f"{folder}: this run has finished, at step {ended.step}.",
+        hint=f"to do it again: {ended.replay}",
+        code="RUN_FINISHED",
+    )
+
+
 def find_runs(root: Path) -> list[RunState]:
     """Every run in a folder, the newest first; of the folder itself where that is a run.
 
@@ -135,6 +144,8 @@ def _state(history: History, *, owned: bool, begun: bool) -> State:
     if history.ended is None:
         return "interrupted" if begun else "prepared"
     if isinstance(history.ended, Finished):
+        if history.ended.stopped and not history.ended.path:  # before there was anything to save
+            return "interrupted"
         return "stopped" if history.ended.stopped else "finished"
     return "failed"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from backprop_tui.core.events import Event
@@ -19,7 +21,9 @@ class Follower:
     restarted: the last `read` began anew, because the file was replaced or cut.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        """whole: every event, however long that takes."""
+        self._whole = whole
         self.restarted = False
         self._path = path
         self._at = 0  # bytes read, always whole lines
@@ -33,7 +37,7 @@ class Follower:
         """
         self.restarted = False
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return []
         try:
@@ -43,6 +47,10 @@ class Follower:
 
     def _news(self, file: int) -> list[Event]:
         found = os.fstat(file)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
+        if not stat.S_ISREG(found.st_mode):  # a pipe has no end
+            return []
         known = (found.st_dev, found.st_ino)
         if self._file is not None and (known != self._file or not self._is_same(file)):
             self.restarted, self._at, self._before = True, 0, b""
@@ -55,7 +63,7 @@ class Follower:
         begin, self._at = self._at, end
         start = max(0, end - SAME)
         self._before = os.pread(file, end - start, start)
-        if end - begin <= WHOLE:
+        if self._whole or end - begin <= WHOLE:
             return parsed(file, begin, end)
         return chosen(file, begin, end)
 

@@ -20,7 +20,7 @@ from backprop_tui.core.runfile_guards import Watch
 
 KEPT = 2
 PREFIX = "checkpoint-"
-WRITING, REPLACED = ".writing", ".replaced"
+WRITING, REPLACED, REMOVED = ".writing", ".replaced", ".removed"
 STATE, LIBRARY_STATE = "run_state.json", "trainer_state.json"
 PICKLED = "training_args.bin"  # the library leaves it, nothing reads it, and it is a pickle
 
@@ -104,8 +104,16 @@ class Checkpoints:
         return best
 
     def clear(self) -> None:
-        """Remove what a write left that did not come to its end."""
-        for name in (WRITING, REPLACED):
+        """Remove what a write left that did not come to its end.
+
+        What was to be replaced, by something that did not take its place, comes back.
+        """
+        old = next((path for path in self.folder.glob(f"{REPLACED}/*") if path.is_dir()), None)
+        if old is not None:
+            target = (self.folder if old.name.startswith(PREFIX) else self.folder.parent) / old.name
+            if not target.exists():
+                old.rename(target)
+        for name in (WRITING, REPLACED, REMOVED):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def commit(self, state: RunState) -> Path:
@@ -127,7 +135,7 @@ class Checkpoints:
         for old in whole[:-KEPT]:
             if best is None or old.step != best.step:
                 # Renamed first: half of a checkpoint must not look like one.
-                gone = self.folder / REPLACED
+                gone = self.folder / REMOVED
                 old.path.rename(gone)
                 shutil.rmtree(gone, ignore_errors=True)
 
@@ -135,12 +143,13 @@ class Checkpoints:
 def swap(made: Path, target: Path, aside: Path) -> None:
     """Put a finished folder in the place of another, or of none, durably.
 
-    Until the rename the old one is in its place; a process that is killed in between leaves both.
+    Until the rename the old one is in its place; killed in between, `clear` puts it back.
     """
     sync(made)
     if target.exists():
         shutil.rmtree(aside, ignore_errors=True)
-        target.rename(aside)
+        aside.mkdir()
+        target.rename(aside / target.name)
     made.rename(target)
     _sync_folder(target.parent)
     shutil.rmtree(aside, ignore_errors=True)

@@ -32,7 +32,7 @@ COUNTED = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
 
 
 class StopNow(Exception):
-    """Raised inside an evaluation when a stop was asked for; training has a flag instead."""
+    """Raised where a stop is asked for and training has no flag: in a measurement, in a pause."""
 
 
 class EventCallback(TrainerCallback):  # type: ignore[misc]
@@ -56,6 +56,9 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         self.updating = False  # inside the optimizer: weights may be half new
         self.pauses = Pauses(control, emit, clock)
         self.save_now: Callable[[], None] = _nothing
+        self.is_due: Callable[[], bool] = self.is_old
+        self.save_every = math.inf  # seconds from one checkpoint to the next, at most
+        self._saved_at = clock()
         self.is_best: Callable[[int], bool] = lambda step: False  # worth a checkpoint at once
         self.order_batch: int | None = None  # rows of a batch when their order was drawn
         self._logged = (0, 0)  # tokens and rows of the steps that are done
@@ -90,9 +93,11 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             self.count(sum(int(mask.sum()) for mask in masks), rows)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        """Between two steps is where a pause waits."""
+        """Between two steps is where a pause waits; what was learned is on disk meanwhile."""
         if self.pauses.wait_while_asked(self.save_now):
             self._last = None  # waiting is not training time
+            if self.requests.stopping:
+                raise StopNow
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         """The weights are about to change."""
@@ -111,7 +116,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         if self.requests.stopping:
             control.should_training_stop = control.should_save = True
             control.should_evaluate = False
-        elif self.requests.take_save():
+        elif self.requests.take_save() or self.is_due():
             control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
@@ -135,8 +140,13 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             self._step(state, logs)
             self._honour(control)
 
+    def is_old(self) -> bool:
+        """Whether the newest checkpoint, or the start, is too long ago."""
+        return self.clock() - self._saved_at > self.save_every
+
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         """A checkpoint is on disk."""
+        self._saved_at = self.clock()
         self.emit(
             Saved(
                 t=self.clock(),
@@ -174,7 +184,8 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(loss):
             raise RunError(
                 f"The loss became {loss} at step {state.global_step}.",
-                hint="lower training.learning_rate; the last checkpoint is intact",
+                hint="start it anew with a lower training.learning_rate; the last checkpoint is "
+                "intact",
                 code="RUN_NOT_FINITE",
             )
 

@@ -41,10 +41,13 @@ def ready(session: Session, fitted: Fitted, builder: Builder) -> Fitting:
         return replace(known, plan=plan_of(session.run))
 
     store = Checkpoints(folder.checkpoints, watched(run.guards, run.method))
-    saver = Saver(store, session.team, callback.pauses, session.asked, state)
+    saver = Saver(store, session.team, callback.pauses, session.asked, state, folder.still_there)
     callback.save_now = saver.save_now
+    callback.save_every = run.training.save_minutes * 60
+    if not session.team.alone:  # clocks differ, and all must save together
+        callback.is_due = lambda: session.team.share(callback.is_old())
     if run.training.keep_best:
-        callback.is_best = session.is_best
+        callback.is_best = lambda step: session.team.share(session.is_best(step))
     start = session.start_from
     return Fitting(session, builder, callback, saver, fitted.trainer, fitted.found, start)
 
@@ -151,7 +154,8 @@ class Fitting:
         now = rate(self.found.plan.learning_rate)
         raise RunError(
             f"The gradient of step {step + 1} is not a number; that step was not taken.",
-            hint=f"lower training.learning_rate (it is {now})"
+            hint=f"start it anew with a lower training.learning_rate (it is {now}): --set on the "
+            "command line, or the plan in the wizard"
             + (f"; the weights of step {kept.step} are in {kept.path}" if kept else ""),
             code="RUN_NOT_FINITE",
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from backprop_tui.core import runfile_io
-from backprop_tui.core.errors import InputError
+from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.events import Event
+from backprop_tui.core.redact import redact
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.runs.event_file import EventFile
 from backprop_tui.runs.lock import Lock
@@ -81,6 +82,15 @@ class RunFolder:
         self._lock = Lock.take(self.path)
         self._file = EventFile(self.events)
 
+    def still_there(self) -> None:
+        """RunError: the folder was renamed or removed; what is written now would be lost."""
+        if self._lock is not None and not self._lock.still_in(self.path):
+            raise RunError(
+                f"The run folder {self.path} was renamed or removed while it was running.",
+                hint="put it back under that name, and backprop-tui resume goes on",
+                code="RUN_IO",
+            )
+
     def append(self, event: Event) -> None:
         """Write one event and flush it. Safe from any thread."""
         if self._file is not None:
@@ -102,7 +112,7 @@ class RunFolder:
     def note(self, text: str) -> None:
         """Add to the log."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(redact(text))
 
     def save(self, trainer: Any, run: RunFile) -> Path:
         """Write what was learned, whole; every process calls it, since each may hold a part.
@@ -113,6 +123,7 @@ class RunFolder:
         model = trainer.accelerator.unwrap_model(trainer.model)
         gathered = _gathered(trainer.model) if trainer.is_fsdp_enabled else None
         if self.writes:
+            self.still_there()
             made = self.checkpoints / WRITING / weights.name
             model.save_pretrained(str(made), state_dict=gathered, safe_serialization=True)
             trainer.processing_class.save_pretrained(str(made))

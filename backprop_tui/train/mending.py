@@ -107,15 +107,17 @@ class Mending:
         fitting, session = self.fitting, self.fitting.session
         made = less.run.provenance or ProvenanceSection()
         noted = {key: f"{value} after step {step}" for key, value in changes.items()}
-        provenance = made.model_copy(update={"amended": {**made.amended, **noted}})
+        order = fitting.callback.order_batch
+        told = {"amended": {**made.amended, **noted}, "order_batch": order}
+        provenance = made.model_copy(update=told)
         session.run = less.run.model_copy(update={"provenance": provenance})
         plan = effective(session.run, fitting.found.facts, fitting.found.counts)
         fitting.found = replace(fitting.found, plan=plan)
         fitting.builder = replace(fitting.builder, order_batch=fitting.callback.order_batch)
         if "data.max_length" in changes:
             self._shorten()
-        if session.folder:
-            session.folder.write_run_file(session.run)
+        if folder := session.folder:
+            fitting.saver.durably(lambda: folder.write_run_file(session.run), "the run file")
 
     def _shorten(self) -> None:
         """The same rows, cut to the new length. RunError: some would be lost."""

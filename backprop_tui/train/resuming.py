@@ -12,6 +12,7 @@ from backprop_tui.core.guards import watched
 from backprop_tui.core.history import History
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
 from backprop_tui.core.text import plural
+from backprop_tui.runs.state import finished_already
 from backprop_tui.runs.stream import Follower
 from backprop_tui.train.checkpoints import Checkpoint, Checkpoints
 
@@ -30,9 +31,11 @@ MAY_CHANGE = (
     "data.path",  # the rows themselves are compared
     "data.more_paths",
     "model.id",
+    "machine.card",
     "guards.",
     "provenance.",
     "training.keep_best",
+    "training.save_minutes",
     "training.batch_size",
     "training.accumulation",
     "training.checkpointing",
@@ -67,21 +70,22 @@ def taken_up(folder: Path, run: RunFile) -> TakenUp:
 
     NotResumed: it came to its end, or the run file was changed since.
     """
-    events = Follower(folder / "events.jsonl").read()
+    events = Follower(folder / "events.jsonl", whole=True).read()
     history = History()
     for event in events:
         history.add(event)
     ended = history.ended
     if isinstance(ended, Finished) and not ended.stopped:
-        raise NotResumed(
-            f"{folder}: this run has finished, at step {ended.step}.",
-            hint=f"to do it again: {ended.replay}",
-            code="RUN_FINISHED",
-        )
+        known = finished_already(folder, ended)
+        raise NotResumed(known.message, hint=known.hint, code=known.code)
     store = Checkpoints(folder / "checkpoints", watched(run.guards, run.method))
     store.clear()
     checkpoint = store.newest()
-    if checkpoint and (changed := _changed(checkpoint.state.plan, plan_of(run))):
+    before = {
+        **plan_of(RunFile(method=run.method)),
+        **(checkpoint.state.plan if checkpoint else {}),
+    }
+    if checkpoint and (changed := _changed(before, plan_of(run))):
         raise NotResumed(
             f"{folder / 'run.toml'} was changed since step {checkpoint.step}: "
             f"{'; '.join(changed)}.",
@@ -90,6 +94,13 @@ def taken_up(folder: Path, run: RunFile) -> TakenUp:
             code="RUN_CHANGED",
         )
     seconds = max((event.t for event in events), default=0.0)
+    hours = run.guards.max_hours
+    if hours is not None and seconds >= hours * 3600:
+        raise NotResumed(
+            f"{folder}: the {hours:g} hours of guards.max_hours are over.",
+            hint=f"raise guards.max_hours in {folder / 'run.toml'}, and resume again",
+            code="RUN_TIME_OVER",
+        )
     return TakenUp(events, seconds, checkpoint)
 
 
@@ -105,7 +116,7 @@ def going_on(before: ProvenanceSection, now: ProvenanceSection, folder: Path) ->
                 hint="bring back what it was, or start a new run",
                 code="RUN_CHANGED",
             )
-    kept = ("started", "lowered", "amended", "overrides")
+    kept = ("started", "lowered", "amended", "order_batch", "overrides")
     return now.model_copy(
         update={name: getattr(before, name) for name in kept if getattr(before, name)}
     )

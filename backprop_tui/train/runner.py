@@ -118,7 +118,8 @@ def _explain(error: Exception) -> tuple[str, str, str]:
     if isinstance(error, OSError):
         return (
             "RUN_IO",
-            f"A file could not be read or written: {error.strerror or error}.",
+            f"A file could not be read or written: {error.strerror or error}"
+            + (f": {error.filename}." if error.filename else "."),
             "check free disk space and permissions of the run folder",
         )
     first = (str(error).strip() or name).splitlines()[0]

@@ -26,7 +26,8 @@ FULL_WORDS = ("No space left", "os error 28", "quota exceeded", "failed writing 
 
 
 class Saver:
-    """Writes for one run. state: what it knows, asked at every checkpoint."""
+    """Writes for one run. state: what it knows, asked at every checkpoint. still_there: raises
+    when the run folder is gone."""
 
     def __init__(
         self,
@@ -35,9 +36,10 @@ class Saver:
         pauses: Pauses,
         control: Control,
         state: Callable[[int], RunState],
+        still_there: Callable[[], None] = lambda: None,
     ) -> None:
         self.store, self.team, self.pauses = store, team, pauses
-        self.control, self.state = control, state
+        self.control, self.state, self.still_there = control, state, still_there
         self.trainer: Any = None
         self._write: Callable[..., None] | None = None
 
@@ -61,9 +63,12 @@ class Saver:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         state = self.state(self.trainer.state.global_step)
+        if self.team.share(self.team.main and self.store.at(state.step) is not None):
+            return  # nothing has changed since
 
         def write() -> None:
             if self.team.main:
+                self.still_there()
                 self.store.clear()
             self.team.gather(None)
             assert self._write is not None
@@ -97,7 +102,7 @@ class Saver:
     def _wait_for_room(self, what: str, error: Exception) -> None:
         folder = self.store.folder
         room = f"there is no room for {what} in {folder}: {size(free(folder))} are free"
-        if self.control.stopping or not self.team.alone:
+        if not self.team.alone or self.control.stopping:  # asking takes all processes
             raise RunError(
                 f"{room[0].upper()}{room[1:]}.",
                 hint="free some room; the checkpoints before it are whole, and "
@@ -144,8 +149,9 @@ def checkpoint_size(trainer: Any) -> int:
 def _fill(path: Path, size: int) -> None:
     """Write so many bytes that cannot be compressed, durably, and remove them."""
     block = os.urandom(min(BLOCK, size))
+    path.unlink(missing_ok=True)
     try:
-        with path.open("wb") as file:
+        with path.open("xb") as file:
             for start in range(0, size, BLOCK):
                 file.write(block[: size - start])
             file.flush()

@@ -188,6 +188,8 @@ class Session:
             self.emit(self.taken.resumed(self.clock()))
         if self.start_from:
             callback.go_on_from(self.start_from.state)
+        if self.before and callback.order_batch is None:
+            callback.order_batch = self.before.order_batch
         builder = Builder(
             self, tokenizer, train_rows.rows, heldout_rows.rows, callback, callback.order_batch
         )
@@ -206,7 +208,7 @@ class Session:
         for event in taken.events:
             self.guards.judge(event)
         self.start_from = taken.checkpoint
-        self.taken = taken if taken.events else None
+        self.taken = taken if taken.events or taken.checkpoint else None
 
     def let_go(self) -> None:
         """Leave the folder as it was: nothing more is recorded there."""
@@ -274,11 +276,13 @@ class Session:
             cut=train.cut + heldout.cut,
             overrides=self.overrides,
         )
-        if self.taken and before:  # a folder without events is only prepared
+        if before and self.resume and not self.taken:  # only prepared, with what --set gave
+            now = now.model_copy(update={"overrides": before.overrides})
+        if before and self.taken:
             now = going_on(before, now, self.folder.path)
         self.run = self.run.model_copy(update={"provenance": now})
         self.folder.write_run_file(self.run)
-        differences = drift(before, now) if before else []
+        differences = drift(before, now) if before and before.started else []
         if differences and self.strict:
             raise RunError(
                 f"This replay would differ: {'; '.join(differences)}.",

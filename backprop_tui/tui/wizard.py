@@ -180,7 +180,7 @@ class WizardScreen(Screen[None]):
         """The footer is rebuilt only when a key became usable or unusable."""
         usable = tuple(
             self.check_action(action, ())
-            for action in ("next", "back", "pocket", "columns", "rows", "fix")
+            for action in ("next", "back", "pocket", "columns", "rows", "fix", "background")
         )
         if usable != self._usable:
             self._usable = usable

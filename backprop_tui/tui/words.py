@@ -123,8 +123,8 @@ def two_ways(ssh: bool) -> str:
     if not ssh:
         return "f9 starts the training here, f8 in the background."
     return (
-        "f9: here; it trains on if the connection drops, backprop-tui watch finds it.\n"
-        "f8: in the background, where no terminal owns it; leaving does not end it."
+        "f9: here; it goes on when the connection drops, and ends when you quit.\n"
+        "f8, best over SSH: in the background; leaving ends nothing, watch finds it."
     )
 
 

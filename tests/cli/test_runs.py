@@ -139,6 +139,7 @@ def test_a_process_that_ends_before_it_owns_the_run_tells_why(home: Path) -> Non
     folder = home / "runs" / "a"
     folder.mkdir(parents=True)
     runfile_io.write(pocket_run("simpo", folder), folder / "run.toml")
+    (folder / "events.jsonl").touch()
     (folder / "run.lock").symlink_to(home / "elsewhere")
     refused = backprop("resume", "a", "--detach", cwd=home)
     assert refused.returncode == 1
@@ -206,7 +207,7 @@ def test_a_pause_that_a_guard_wants_is_not_a_persons(
 
 def test_no_runs_and_no_such_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert here("runs") == (0, "no runs in runs\n")
+    assert here("runs") == (0, f"no runs in {tmp_path / 'runs'}\n")
     for command in ("stop", "save", "pause", "resume"):
         assert here(command, "nothing") == (1, "RUN_NOT_FOUND"), command
     assert here("runs", "missing") == (1, "RUN_NOT_FOUND")

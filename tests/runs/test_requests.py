@@ -43,7 +43,7 @@ class Run:
         self.folder = folder
         self.control = Heard()
         self.warnings: list[tuple[str, str]] = []
-        (folder / "run.toml").touch()
+        (folder / "events.jsonl").touch()
         self.lock = Lock.take(folder)
 
     def listener(self) -> Listener:
@@ -155,7 +155,7 @@ def test_a_run_nobody_runs_cannot_be_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         ask(tmp_path, "stop")
     assert refused.value.code == "RUN_NOT_FOUND"
-    (tmp_path / "run.toml").touch()
+    (tmp_path / "events.jsonl").touch()
     with pytest.raises(InputError) as refused:
         ask(tmp_path, "stop")
     assert refused.value.code == "RUN_NOT_RUNNING"

@@ -104,3 +104,15 @@ def test_what_a_killed_write_left_is_no_checkpoint_and_goes(store: Checkpoints) 
     assert [one.step for one in store.whole()] == [2]
     store.clear()
     assert [path.name for path in store.folder.iterdir()] == ["checkpoint-2"]
+
+
+@pytest.mark.parametrize("what", ["checkpoint-4", "adapter"])
+def test_what_was_to_be_replaced_comes_back(store: Checkpoints, what: str) -> None:
+    write(store, 2)
+    place = (store.folder if what != "adapter" else store.folder.parent) / what
+    aside = store.folder / ".replaced" / what
+    aside.mkdir(parents=True)
+    (aside / "old").touch()
+    store.clear()
+    assert (place / "old").exists()
+    assert not (store.folder / ".replaced").exists()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import Trainer
 
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
@@ -225,3 +227,78 @@ def test_several_epochs_with_a_short_last_batch(tmp_path: Path) -> None:
         _, ending = resume(tmp_path / f"{step}")
         assert isinstance(ending, Finished), ending
         assert figures(tmp_path / f"{step}") == figures(tmp_path / "whole")
+
+
+def test_a_run_whose_hours_are_over_says_what_to_raise(stopped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    run, _ = runfile_io.read(folder / "run.toml", env={})
+    changed = runfile_io.change(run, {"guards.max_hours": 1e-6})
+    runfile_io.write(changed, folder / "run.toml", overwrite=True)
+    _, ending = resume(folder)
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_TIME_OVER"
+    assert "guards.max_hours" in ending.hint
+
+
+def test_without_its_events_it_is_still_only_resumed_as_itself(
+    stopped: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    run, _ = runfile_io.read(folder / "run.toml", env={})
+    other = tmp_path / "other.jsonl"
+    other.write_text((stopped / "pairs.jsonl").read_text().replace("It is 7.", "It is 8."))
+    moved = runfile_io.change(run, {"data.path": str(other)})
+    runfile_io.write(moved, folder / "run.toml", overwrite=True)
+    (folder / "events.jsonl").write_text("")
+    _, ending = resume(folder)
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_CHANGED"
+
+
+def test_a_key_that_came_later_has_its_default(stopped: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stopped / "run", tmp_path / "run")
+    (state,) = folder.glob("checkpoints/checkpoint-2/run_state.json")
+    told = json.loads(state.read_text())
+    del told["plan"]["training.weight_decay"]
+    state.write_text(json.dumps(told))
+    _, ending = resume(folder)
+    assert isinstance(ending, Finished), ending
+
+
+def test_a_folder_that_was_renamed_meanwhile_ends_the_run_in_words(tmp_path: Path) -> None:
+    def emit(event: Event) -> None:
+        if isinstance(event, Step) and event.step == 1:
+            (tmp_path / "run").rename(tmp_path / "moved")
+
+    ending = train(pocket_run("simpo", tmp_path / "run"), emit, Control())
+    assert isinstance(ending, Failed)
+    assert ending.code == "RUN_IO"
+    assert "renamed" in ending.message
+    assert not (tmp_path / "run").exists()
+    _, ending = resume(tmp_path / "moved")
+    assert isinstance(ending, Finished), ending
+
+
+def test_amended_before_the_first_checkpoint_the_rows_stay_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Trainer.training_step
+
+    def limited(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
+        if len(inputs["batch"].rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, model, inputs, *rest)
+
+    changes = {"training.max_steps": 3, "training.save_steps": 3}
+    whole = run_training(pocket_run("simpo", tmp_path / "whole", changes))
+    monkeypatch.setattr(Trainer, "training_step", limited)
+    done = run_training(pocket_run("simpo", tmp_path / "run", changes))
+    assert isinstance(done.ending, Finished), done.ending
+    replay, _ = runfile_io.read(tmp_path / "run/run.toml", env={})
+    again = run_training(runfile_io.change(replay, {"output": str(tmp_path / "again")}))
+    losses = [
+        [event.loss for event in run.events if isinstance(event, Step)]
+        for run in (whole, done, again)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-5)

@@ -94,6 +94,7 @@ def test_a_pause_waits_and_changes_no_figure(tmp_path: Path) -> None:
     assert isinstance(ending, Finished), ending
     names = [type(event) for event in events]
     paused, continued = names.index(Paused), names.index(Continued)
+    assert Saved in names[:paused], "whoever reads that it waits may switch the machine off"
     assert Saved in names[paused:continued]
     assert Step not in names[paused:continued]
     waiting = events[paused]
@@ -113,7 +114,7 @@ def test_a_stop_ends_a_pause(tmp_path: Path) -> None:
 
     ending = train(pocket_run("simpo", tmp_path / "run"), emit, control)
     assert isinstance(ending, Finished)
-    assert ending.stopped
+    assert (ending.stopped, ending.step) == (True, 1), "no step more"
     assert Path(ending.path).is_dir()
 
 
@@ -169,3 +170,10 @@ def test_a_clock_that_jumps_changes_nothing(
     kept = sorted(path.name for path in (done.folder / "checkpoints").glob("checkpoint-*"))
     assert kept[-2:] == ["checkpoint-5", "checkpoint-6"]
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
+
+
+def test_a_checkpoint_is_never_older_than_was_asked(tmp_path: Path) -> None:
+    changes = {**STEPS, "training.save_steps": 6, "training.save_minutes": 1e-9}
+    done = run_training(pocket_run("simpo", tmp_path / "run", changes))
+    saved = [event.step for event in done.events if isinstance(event, Saved)]
+    assert saved == [1, 2, 3, 4, 5, 6, 6]
