@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import adapter, demo, finish, joined, kill_and_resume, stepping, writing
+from benchmarks.soak import adapter, demo, finish, joined, kill_and_resume, writing
 
 STEPS = 8
 
@@ -23,7 +23,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("when", "now", "least"),
     [
-        ("first step", stepping(1), 1),
         ("inside a checkpoint", writing("checkpoint-"), 6),
         ("inside the final save", writing("adapter"), STEPS),
     ],

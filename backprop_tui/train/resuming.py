@@ -36,6 +36,7 @@ MAY_CHANGE = (
     "provenance.",
     "training.keep_best",
     "training.save_minutes",
+    "training.save_steps",
     "training.batch_size",
     "training.accumulation",
     "training.checkpointing",

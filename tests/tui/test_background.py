@@ -136,10 +136,10 @@ async def test_over_ssh_the_review_says_which_of_the_two(
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 50000 10.0.0.2 22")
     async with wizard(size, run=PLAN) as it:
         await at_review(it)
+        await it.shows("f9: here; it goes on when the connection drops, and ends when you quit.")
         await it.shows(
-            "f9: here; it trains on if the connection drops, backprop-tui watch finds it."
+            "f8, best over SSH: in the background; leaving ends nothing, watch finds it."
         )
-        await it.shows("f8: in the background, where no terminal owns it; leaving does not end it.")
 
 
 async def test_the_key_is_of_the_review_alone() -> None:
