@@ -66,8 +66,10 @@ class TakenUp:
         return Resumed(t=t, step=self.checkpoint.step, checkpoint=str(self.checkpoint.path))
 
 
-def taken_up(folder: Path, run: RunFile) -> TakenUp:
+def taken_up(folder: Path, run: RunFile, *, tidy: bool) -> TakenUp:
     """What the run has done, and its newest whole checkpoint.
+
+    tidy: remove what a killed process left half written; for the one process that owns the run.
 
     NotResumed: it came to its end, or the run file was changed since.
     """
@@ -80,7 +82,8 @@ def taken_up(folder: Path, run: RunFile) -> TakenUp:
         known = finished_already(folder, ended)
         raise NotResumed(known.message, hint=known.hint, code=known.code)
     store = Checkpoints(folder / "checkpoints", watched(run.guards, run.method))
-    store.clear()
+    if tidy:
+        store.clear()
     checkpoint = store.newest()
     before = {
         **plan_of(RunFile(method=run.method)),

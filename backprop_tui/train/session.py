@@ -203,7 +203,7 @@ class Session:
 
         assert self.resume is not None
         self.folder = find_folder(self.team, self.resume)
-        taken = taken_up(self.folder.path, self.run)
+        taken = taken_up(self.folder.path, self.run, tidy=self.team.main)
         self.start -= taken.seconds
         for event in taken.events:
             self.guards.judge(event)
