@@ -92,6 +92,8 @@ def test_a_merged_model_is_base_and_adapter_for_transformers_alone(
     assert (agreement.precision, agreement.rows, agreement.whose) == (precision, 3, "held out")
     assert 0 < agreement.largest <= agreement.tolerance
     assert agreement.moved > agreement.largest
+    assert 0 < agreement.rounding <= merging.ROUNDINGS
+    assert agreement.reread == 0
     loaded = AutoModelForCausalLM.from_pretrained(done.output, dtype="auto", use_safetensors=True)
     assert str(loaded.dtype) == f"torch.{dtype}"
     assert loaded.config.use_cache is True
@@ -193,6 +195,19 @@ def test_a_merge_that_differs_is_refused_and_removed(
     assert nothing_left(folder)
 
 
+def test_a_layer_that_was_not_merged_is_seen_in_bf16_too(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its logits are within what rounding may do, so the weights have to tell."""
+    from peft.tuners.lora import Linear
+
+    monkeypatch.setattr(Linear, "merge", lambda self, *args, **options: None)
+    with pytest.raises(RunError) as caught:
+        exported(runs["bf16"], tmp_path / "there" / "out", "merged")
+    assert caught.value.code == "EXPORT_DIFFERS"
+    assert nothing_left(tmp_path / "there")
+
+
 def test_a_number_that_is_none_is_no_agreement() -> None:
     import torch
 
@@ -209,7 +224,10 @@ def test_rounding_that_drowns_what_was_learned_is_told() -> None:
     assert found(0.2).holds
     assert found(0.2).drowned
     assert not found(0.1).drowned
-    assert not found(0.61).holds
+    assert found(3.0).holds
+    assert not found(3.1).holds
+    assert not replace(found(0.1), rounding=2.1).holds
+    assert not replace(found(0.1), reread=0.1).holds
 
 
 def test_rows_of_our_own_where_the_data_is_gone(
