@@ -23,7 +23,7 @@ from backprop_tui.runs.lock import Lock
 from backprop_tui.train import exporting, gguf, merging
 from backprop_tui.train.export_files import Exported, export
 from backprop_tui.train.exporting import judge
-from tests.conftest import DoneRun, pocket_run, run_training
+from tests.conftest import pocket_run, run_training
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 FULL = "Error while serializing: No space left on device (os error 28)"
@@ -31,17 +31,16 @@ IDS = [5, 90, 17, 301, 44, 8, 1200, 77, 3, 61]
 
 
 @pytest.fixture(scope="module")
-def runs(
-    done_runs: dict[str, DoneRun], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A finished run in float32, one on nf4 weights, one in bf16, a full fine-tuning; by name."""
     folder = tmp_path_factory.mktemp("exported")
     changes: dict[str, dict[str, Any]] = {
+        "fp32": {},
         "nf4": {"model.precision": "nf4"},
         "bf16": {"model.precision": "bf16"},
         "full": {"lora": None},
     }
-    made = {"fp32": done_runs["simpo"].folder}
+    made = {}
     for name, change in changes.items():
         done = run_training(pocket_run("simpo", folder / name, change))
         assert isinstance(done.ending, Finished), done.ending
