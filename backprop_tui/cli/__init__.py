@@ -11,6 +11,7 @@ from backprop_tui.cli.background import resume_command
 from backprop_tui.cli.check import check_command
 from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
+from backprop_tui.cli.export import export_command
 from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import init_command
@@ -42,6 +43,7 @@ app.command("save")(save_command)
 app.command("pause")(pause_command)
 app.command("demo")(demo_command)
 app.command("watch")(watch_command)
+app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 
 

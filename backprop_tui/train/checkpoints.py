@@ -151,7 +151,7 @@ def swap(made: Path, target: Path, aside: Path) -> None:
         aside.mkdir()
         target.rename(aside / target.name)
     made.rename(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -161,10 +161,11 @@ def sync(folder: Path) -> None:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
     for path in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
-        _sync_folder(path)
+        sync_folder(path)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Return when the names in it are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
