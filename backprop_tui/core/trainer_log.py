@@ -103,7 +103,7 @@ def _objects(lines: list[str]) -> list[Mapping[str, Any]]:
     except (ValueError, RecursionError):
         whole = None
     if isinstance(whole, dict):
-        whole = whole["log_history"] if "log_history" in whole else [whole]
+        whole = whole.get("log_history", [whole])
     if isinstance(whole, list):
         return [item for item in whole if isinstance(item, dict)]
     found: list[Mapping[str, Any]] = []

@@ -79,7 +79,8 @@ def decide(run: Seen) -> tuple[Kind, str]:
         return "margin-inflation", inflated
     alarm = falling(run.history, run.margin)
     if alarm:
-        return "chosen-collapsing", alarm.removesuffix(" Lower the rate.")
+        alarm = alarm.removesuffix(" Lower the rate.")
+        return "chosen-collapsing", f"Chosen is collapsing: {alarm[0].lower()}{alarm[1:]}"
     return _by_heldout(run)
 
 
@@ -139,8 +140,8 @@ def length_artefact(run: Seen) -> tuple[Kind, str] | None:
     """Whether length alone would do as well as what was learned.
 
     Where the log knows how often the shorter answer is the chosen one, the accuracy must be above
-    that of always taking the shorter (or longer) one. Else, for losses of summed
-    log-probabilities: whether most of the margin's gain would be gone at equal lengths.
+    that of always taking the shorter (or longer) one, with its whole interval. Else, for losses of
+    summed log-probabilities: whether most of the margin's gain would be gone at equal lengths.
     Source: R-DPO, arXiv:2403.19159; Singhal et al., arXiv:2310.03716.
     """
     started = run.history.started
@@ -152,10 +153,16 @@ def length_artefact(run: Seen) -> tuple[Kind, str] | None:
         if not separates or run.interval is None or run.interval[0] > rule:
             return None
         word, learned = ("shorter", "brevity") if kind == "brevity" else ("longer", "verbosity")
+        right = f"right on {percent(rule)} of the held-out rows, the model on "
+        right += f"{percent(run.now.accuracy)}{interval_words(run)}"
+        if (run.now.accuracy or 0.0) > rule:
+            return "unproven", (
+                f"Not proven: what was learned cannot be told from always taking the {word} "
+                f"answer, which is {right}: hold out more rows."
+            )
         return kind, (
-            f"{learned.capitalize()} artefact: taking the {word} answer is right on "
-            f"{percent(rule)} of the held-out rows, the model on {percent(run.now.accuracy)}"
-            f"{interval_words(run)}: nothing shows that more than {learned} was learned."
+            f"{learned.capitalize()} artefact: taking the {word} answer is {right}: nothing shows "
+            f"that more than {learned} was learned."
         )
     explained, lengths = length_share(run), mean_lengths(run.now)
     if explained is None or lengths is None or run.method in PER_TOKEN or explained < MOST:
