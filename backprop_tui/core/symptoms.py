@@ -21,7 +21,7 @@ HIGH_ACCURACY = 0.95  # above it a flat accuracy is success, not a warning
 FLAT = 0.01  # a held-out accuracy that rose by no more has not moved
 FOLLOWS = 0.1  # of what the train margin gained; a held-out one that gained less stays behind
 FLAT_MEASURED = 3  # measurements, the one before the first step included, until flat is said
-NOISE = 2.0  # standard errors that a train margin must have risen by
+NOISE = 2.0  # standard errors under which a rise is chance
 LOST = 100.0  # times less likely a token of a good answer may become; ours, no paper's
 MEMORISING = 1.05  # held-out loss over its best by this factor while train loss falls
 
@@ -94,7 +94,7 @@ def _lost(history: History) -> str:
 def inflation(margin: Ends, measured: int, start: Evaluated, now: Evaluated) -> str:
     """The sentence for margin inflation: the train margin rose by more than its noise, while the
     held-out accuracy stayed where it began; "" when there is none. Where the held-out margin gained
-    less than a tenth of it, an accuracy within one standard error (sqrt(1/4 / rows)) has stayed.
+    less than a tenth of it, an accuracy within two standard errors (sqrt(1/4 / rows)) has stayed.
 
     margin: of the training steps. measured: how often the held-out rows were. start, now: the
     first and the newest measurement that has a margin.
@@ -104,8 +104,8 @@ def inflation(margin: Ends, measured: int, start: Evaluated, now: Evaluated) -> 
     gain, gained = margin.last - margin.first, now.accuracy - start.accuracy
     widens = gain > NOISE * margin.error
     follows = (now.margin or 0.0) - (start.margin or 0.0) >= FOLLOWS * gain
-    # Of few rows a pair or two is chance: within one standard error, and the margin stays behind.
-    chance = FLAT if follows or now.rows < 1 else max(FLAT, math.sqrt(0.25 / now.rows))
+    # Of few rows some pairs are chance: within two standard errors, and the margin stays behind.
+    chance = FLAT if follows or now.rows < 1 else max(FLAT, NOISE * math.sqrt(0.25 / now.rows))
     flat = gained <= chance and now.accuracy < HIGH_ACCURACY
     if margin.found <= 2 * WINDOW or not (widens and flat):
         return ""

@@ -15,6 +15,7 @@ from backprop_tui.core.interval import wilson
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.symptoms import (
     ENOUGH,
+    FOLLOWS,
     HIGH_ACCURACY,
     MEMORISING,
     NOISE,
@@ -126,6 +127,11 @@ def _by_heldout(run: Seen) -> tuple[Kind, str]:
     if now.accuracy is None:
         return "unproven", f"Not proven: train {train}, {held}, but the log has no accuracy."
     told = f"{held}{interval_words(run)}"
+    if widens and 0 < gain < FOLLOWS * (margin.last - margin.first) and start.step == 0:
+        return "unproven", (
+            f"Not proven: train {train}, {told}: the held-out margin gained under a tenth of what "
+            "the train margin did."
+        )
     if clear(run) or (widens and now.accuracy >= HIGH_ACCURACY):
         return "learned", f"Learned: train {train}, and the held-out rows follow: {told}."
     if run.interval is None:

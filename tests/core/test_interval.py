@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from backprop_tui.core.interval import trials, wilson
+from backprop_tui.core.interval import Z95, trials, wilson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (7, 24), (12, 24), (63, 63), (870, 1000)])
-def test_wilson_is_scipys(right: int, n: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    reference = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert wilson(right / n, n) == pytest.approx((reference.low, reference.high), abs=1e-12)
+def test_the_ends_are_the_shares_that_a_score_test_just_allows(right: int, n: int) -> None:
+    """What defines the interval: the measured share lies z standard errors of either end away."""
+    share = right / n
+    low, high = wilson(share, n)
+    assert low <= share <= high
+    for end in {low, high} - {0.0, 1.0}:
+        assert abs(share - end) == pytest.approx(Z95 * math.sqrt(end * (1 - end) / n))
+
+
+def test_wilson_as_published() -> None:
+    """81 of 263: Newcombe, Stat. Med. 17 (1998) 857, table I, method 3."""
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 def test_wilson_by_hand() -> None:

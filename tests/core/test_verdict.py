@@ -101,6 +101,7 @@ SHORT: dict[str, Any] = {  # every token of every answer falls alike; the reject
             "unproven",
             "does not clear 50 %",
         ),
+        (run(held=lambda x: x / 50), "unproven", "gained under a tenth"),
         (run(**FLAT, times=2), "not-learned", "held-out +0.00 → +0.00"),
         (run(**FLAT, train=lambda _: 0.1), "not-learned", "does not widen"),
         (run(steps=ENOUGH - 1), "too-short", "20 steps with figures"),

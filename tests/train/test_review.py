@@ -13,6 +13,8 @@ import backprop_tui
 from backprop_tui.core.events import Event, Started
 from backprop_tui.core.history import History
 from backprop_tui.core.reading import read_run
+from backprop_tui.core.rows import Message, Pair
+from backprop_tui.core.split import split
 from backprop_tui.core.verdict import verdict
 from backprop_tui.train.encoded import (
     EncodedChat,
@@ -23,14 +25,15 @@ from backprop_tui.train.encoded import (
 from tests.conftest import pocket_run, run_training
 
 DEMO = Path(backprop_tui.__file__).parent / "demo" / "pairs.jsonl"
-ROWS, RATE = 64, 3e-3  # 24 of the rows are held out
+ROWS, HELDOUT, RATE = 80, 0.5, 1e-3
 Row = dict[str, str]
 
 
-def clean(rng: random.Random) -> list[Row]:
+def clean(rng: random.Random, _seed: int) -> list[Row]:
     """The bundled pairs, as many with the shorter answer chosen as with the longer one: of all of
-    them seven in ten have the shorter one, which 24 held-out rows cannot tell from quality."""
-    pairs: list[Row] = [json.loads(line) for line in DEMO.read_text().splitlines()]
+    them seven in ten have the shorter one, which a few held-out rows cannot tell from quality."""
+    read: list[Row] = [json.loads(line) for line in DEMO.read_text().splitlines()]
+    pairs = list({pair["prompt"]: pair for pair in read}.values())
     shorter = [len(pair["chosen"]) < len(pair["rejected"]) for pair in pairs]
     sides = [
         [pair for pair, is_so in zip(pairs, shorter, strict=True) if is_so == side]
@@ -39,17 +42,29 @@ def clean(rng: random.Random) -> list[Row]:
     return [pair for side in sides for pair in rng.sample(side, ROWS // 2)]
 
 
-def shuffled(rng: random.Random) -> list[Row]:
-    """Which side is the chosen one is a coin's choice."""
+def shuffled(rng: random.Random, seed: int) -> list[Row]:
+    """The sides of half of the rows are swapped: of exactly half of those trained on and of those
+    held out, else one side is the chosen one more often, and that can be learned."""
+    rows = clean(rng, seed)
+    pairs = [
+        Pair(
+            n,
+            (Message("user", row["prompt"]),),
+            (Message("assistant", row["chosen"]),),
+            (Message("assistant", row["rejected"]),),
+        )
+        for n, row in enumerate(rows)
+    ]
+    swapped = {pair.number for part in split(pairs, HELDOUT, seed) for pair in part[::2]}
     return [
-        row if rng.random() < 0.5 else {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
-        for row in clean(rng)
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"]} if n in swapped else row
+        for n, row in enumerate(rows)
     ]
 
 
-def short(rng: random.Random) -> list[Row]:
+def short(rng: random.Random, seed: int) -> list[Row]:
     """Both sides are sentences from one pool: one chosen, three rejected."""
-    rows = clean(rng)
+    rows = clean(rng, seed)
     pool = [text.strip(" .") + "." for row in rows for text in row["rejected"].split(". ")]
     return [
         {
@@ -69,12 +84,12 @@ def trained(folder: Path, rows: list[Row], seed: int, **changes: Any) -> History
         folder / "run",
         {
             "data.path": str(data),
-            "data.heldout": 0.375,
+            "data.heldout": HELDOUT,
             "lora.rank": 8,
             "training.learning_rate": RATE,
-            "training.max_steps": 30,
-            "training.eval_steps": 15,
-            "training.save_steps": 30,
+            "training.max_steps": 26,
+            "training.eval_steps": 13,
+            "training.save_steps": 26,
             "training.seed": seed,
             **changes,
         },
@@ -98,7 +113,7 @@ def trained(folder: Path, rows: list[Row], seed: int, **changes: Any) -> History
 def test_the_verdict_on_a_run_made_for_it(
     tmp_path: Path, rows: Any, changes: dict[str, Any], kind: str, words: str | None, seed: int
 ) -> None:
-    history = trained(tmp_path, rows(random.Random(seed)), seed, **changes)
+    history = trained(tmp_path, rows(random.Random(seed), seed), seed, **changes)
     found = verdict(history)
     assert found.kind == kind, found.sentence
     if words:  # the monitor says the same
@@ -110,7 +125,7 @@ def test_the_verdict_on_a_run_made_for_it(
 
 
 def test_three_steps_are_too_short(tmp_path: Path) -> None:
-    history = trained(tmp_path, clean(random.Random(0)), 0, **{"training.max_steps": 3})
+    history = trained(tmp_path, clean(random.Random(0), 0), 0, **{"training.max_steps": 3})
     assert verdict(history).kind == "too-short"
 
 
