@@ -29,6 +29,7 @@ HELD = (
     ("heldout_rejected", "rejected reward", "reward_rejected"),
     ("heldout_loss", "loss", "loss"),
 )
+UNSIGNED = ("train loss", "train accuracy", "loss")
 LITTLE = 1_000  # training rows under which a run tells little of the method
 
 
@@ -53,7 +54,7 @@ def _train(run: Seen) -> Iterator[Evidence]:
 def _early_late(label: str, ends: Ends) -> str:
     width = max(1, min(WINDOW, ends.found // 2))
     means = f"means of the first and last {plural(width, 'step')}"
-    first, last = figure(ends.first, signed=True), figure(ends.last, signed=True)
+    first, last = (figure(value, signed=label not in UNSIGNED) for value in (ends.first, ends.last))
     return f"{label} {first} → {last} ({means}; standard error of the change {figure(ends.error)})"
 
 
@@ -68,7 +69,8 @@ def _held(run: Seen) -> Iterator[Evidence]:
     for name, label, key in HELD:
         before, after = getattr(start, key), getattr(now, key)
         if before is not None and after is not None and math.isfinite(after - before):
-            words = f"{figure(before, signed=True)} → {figure(after, signed=True)}"
+            signed = label not in UNSIGNED
+            words = f"{figure(before, signed=signed)} → {figure(after, signed=signed)}"
             at = f"steps {count(start.step)} and {count(now.step)}"
             yield Evidence(
                 name,

@@ -79,7 +79,7 @@ def evidence(found: Verdict, name: str) -> dict[str, Any]:
     return next(item.figures for item in found.evidence if item.name == name)
 
 
-FLAT: dict[str, Value] = {"held": lambda _: 0.0, "accuracy": lambda _: 0.5}
+FLAT: dict[str, Any] = {"held": lambda _: 0.0, "accuracy": lambda _: 0.5}
 SHORT: dict[str, Any] = {  # every token of every answer falls alike; the rejected have more
     "lengths": (10.0, 40.0),
     "logp": (lambda x: -1 - x / 2, lambda x: -1 - x / 2),
