@@ -26,7 +26,7 @@ def test_wilson_as_published() -> None:
 
 def test_wilson_by_hand() -> None:
     """24 of 24 at z = 2: n / (n + z^2) = 24 / 28."""
-    assert wilson(1.0, 24, z=2.0) == (pytest.approx(24 / 28), 1.0)
+    assert wilson(1.0, 24, z=2.0) == pytest.approx((24 / 28, 1.0))
 
 
 @pytest.mark.parametrize(("share", "n"), [(-0.1, 5), (1.1, 5), (0.5, 0), (float("nan"), 5)])
