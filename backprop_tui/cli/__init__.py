@@ -16,6 +16,7 @@ from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
 from backprop_tui.cli.plan import init_command
 from backprop_tui.cli.requests import pause_command, save_command, stop_command
+from backprop_tui.cli.review import review_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
 from backprop_tui.cli.runs import runs_command
 from backprop_tui.cli.split import split_command
@@ -43,6 +44,7 @@ app.command("save")(save_command)
 app.command("pause")(pause_command)
 app.command("demo")(demo_command)
 app.command("watch")(watch_command)
+app.command("review")(review_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 

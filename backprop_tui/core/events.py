@@ -26,7 +26,11 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Training is about to take its first step."""
+    """Training is about to take its first step.
+
+    chosen_shorter: how often, 0..1, taking the shorter answer (in tokens) is right on the held-out
+    rows, ties counting half; kto: over all pairs of a good and a bad row. None: no such rows.
+    """
 
     t: float
     method: str
@@ -42,6 +46,7 @@ class Started:
     parameters: int
     learning_rate: float
     seed: int
+    chosen_shorter: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

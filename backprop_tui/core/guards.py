@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from backprop_tui.core.card_guard import CardGuard, Verdict
 from backprop_tui.core.events import Evaluated, Event, GpuSampled, Resumed, Saved, Started, Step
-from backprop_tui.core.reading import ENOUGH, EXPLODING, ends, figure, inflation
 from backprop_tui.core.runfile_guards import GuardsSection, Watch
+from backprop_tui.core.symptoms import ENOUGH, EXPLODING, ends, figure, inflation
 from backprop_tui.core.text import percent, plural, rate
 
 EXPLOSION = 3  # steps in a row with a gradient over the limit

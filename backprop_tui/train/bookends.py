@@ -13,8 +13,11 @@ from backprop_tui.probe.survey import Survey
 from backprop_tui.train.folder import RunFolder, free_name
 
 
-def started(t: float, run: RunFile, found: Survey, trainer: Any, world: int) -> Started:
-    """The run as it will be. found: of the rows that are really left; world: processes."""
+def started(
+    t: float, run: RunFile, found: Survey, trainer: Any, world: int, shorter: float | None
+) -> Started:
+    """The run as it will be. found: of the rows that are really left; world: processes; shorter:
+    how often the shorter held-out answer is the chosen one."""
     provenance = run.provenance or ProvenanceSection()
     parameters = list(trainer.model.parameters())
     return Started(
@@ -34,6 +37,7 @@ def started(t: float, run: RunFile, found: Survey, trainer: Any, world: int) -> 
         or sum(p.numel() for p in parameters),
         learning_rate=found.plan.learning_rate,
         seed=run.training.seed,
+        chosen_shorter=shorter,
     )
 
 

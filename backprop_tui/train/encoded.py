@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,3 +78,27 @@ def sequences(encoded: Encoded) -> list[Masked]:
 def masked(prompt: list[int], answer: list[int]) -> Masked:
     """A prompt that is read and an answer that is trained."""
     return [(token, False) for token in prompt] + [(token, True) for token in answer]
+
+
+def chosen_shorter(rows: Sequence[Encoded]) -> float | None:
+    """How often the shorter answer, in tokens, is the chosen one, ties counting half; 0..1.
+
+    Marked answers: how often a good one is shorter than a bad one, over all such pairs. None for
+    conversations, and without both sides.
+    """
+    pairs = [row for row in rows if isinstance(row, EncodedPair)]
+    if pairs:
+        won = (_shorter(len(row.chosen), len(row.rejected)) for row in pairs)
+        return sum(won) / len(pairs)
+    marked = [row for row in rows if isinstance(row, EncodedLabelled)]
+    good = [len(row.completion) for row in marked if row.label]
+    bad = sorted(len(row.completion) for row in marked if not row.label)
+    if not (good and bad):
+        return None
+    # Longer ones and, for ties, those at least as long: each counts half.
+    won = (2 * len(bad) - bisect_left(bad, one) - bisect_right(bad, one) for one in good)
+    return sum(won) / (2 * len(good) * len(bad))
+
+
+def _shorter(chosen: int, rejected: int) -> float:
+    return 0.5 if chosen == rejected else float(chosen < rejected)

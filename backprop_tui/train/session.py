@@ -25,6 +25,7 @@ from backprop_tui.train.bookends import finished, know_speed, started
 from backprop_tui.train.card_checks import room_for_cuda, same_card
 from backprop_tui.train.checkpoints import Checkpoint
 from backprop_tui.train.distributed import Agreed, Team, Word
+from backprop_tui.train.encoded import chosen_shorter
 from backprop_tui.train.folder import RunFolder, default_output, find_folder, make_folder
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.logs import log_to
@@ -71,6 +72,7 @@ class Session:
         self.start = time.perf_counter()
         self.folder: RunFolder | None = None
         self.step = 0
+        self.shorter: float | None = None  # how often the shorter held-out answer is chosen
         self.start_from: Checkpoint | None = None
         self.probing = False  # only to see what it takes, on a CPU as well
         self.open = ExitStack()
@@ -138,7 +140,7 @@ class Session:
         found, world = fitting.found, self.team.world
         device = self.run.provenance.device if self.run.provenance else ""
         know_speed(builder.callback, fitting.trainer, found.plan, device, world)
-        self.emit(started(self.clock(), self.run, found, fitting.trainer, world))
+        self.emit(started(self.clock(), self.run, found, fitting.trainer, world, self.shorter))
         return fit(fitting)
 
     def prepare(self) -> tuple[Fitted, Builder]:
@@ -182,6 +184,7 @@ class Session:
         )
         found = share_out(self.team, self.run, found, self.say)
         self.record(found, tokenizer.chat_template, train_rows, heldout_rows)
+        self.shorter = chosen_shorter(heldout_rows.rows)
 
         callback = self.callback(len(heldout_rows.rows), found)
         if self.taken:

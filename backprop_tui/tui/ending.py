@@ -15,8 +15,9 @@ from textual.widgets import Button, Footer, Static
 from backprop_tui.core.errors import EXIT_INTERRUPTED
 from backprop_tui.core.events import Failed, Finished
 from backprop_tui.core.history import History
-from backprop_tui.core.reading import NOTHING_SAVED, read_run
+from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.summary import summary
+from backprop_tui.core.verdict import verdict
 from backprop_tui.tui.panels.panel import words
 from backprop_tui.tui.signs import SIGNS, is_plain
 
@@ -114,7 +115,7 @@ class SummaryScreen(EndScreen):
     """What was trained, what it learned, what it cost, where it is, how to repeat it."""
 
     def compose(self) -> ComposeResult:
-        """The sentence that reads the run, then the facts."""
+        """The verdict, then the facts."""
         ended = self.history.ended
         stopped = isinstance(ended, Finished) and ended.stopped
         with VerticalScroll(classes="ending wide") as box:
@@ -122,8 +123,8 @@ class SummaryScreen(EndScreen):
             title = NOTHING_SAVED if empty else "Stopped and saved" if stopped else "Finished"
             box.border_title = f"{SIGNS.note if empty else SIGNS.done} {title}"
             if not empty:
-                sentence = read_run(self.history).split(". ", 1)[-1]
-                yield Static(Content(words(sentence)), classes="ending--text")
+                found = [("Verdict", verdict(self.history).sentence)]
+                yield from self._facts(found)
             yield from self._facts(summary(self.history))
         yield Footer(show_command_palette=False)
 

@@ -27,8 +27,9 @@ from backprop_tui.core.events import (
 from backprop_tui.core.guards import KEPT, Guards, Verdict, better, watched
 from backprop_tui.core.history import History
 from backprop_tui.core.methods import METHODS
-from backprop_tui.core.reading import ENOUGH, read_run
+from backprop_tui.core.reading import read_run
 from backprop_tui.core.runfile_guards import GuardsSection, Watch
+from backprop_tui.core.symptoms import ENOUGH
 from tests.tui import histories
 
 STEPS = 100_000

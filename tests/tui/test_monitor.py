@@ -127,6 +127,8 @@ async def test_the_end_is_a_summary_and_enter_goes_back_to_the_charts(
         shows(
             app,
             "✔ Finished",
+            "Verdict",
+            "Learned: train margin +",
             "565 trained on, 63 held out",
             "12 rows: 4 identical sides, 8 answer too long",
             "+0.02 → +0.63",
