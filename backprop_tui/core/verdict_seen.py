@@ -96,11 +96,11 @@ def clear(run: Seen) -> bool:
 
 
 def interval_words(run: Seen) -> str:
-    """(95 %: 77 % to 93 %, 63 rows); "" where there is no interval."""
+    """(95 % interval: 77 % to 93 %, 63 rows); "" where there is no interval."""
     if run.interval is None or run.now is None:
         return ""
     low, high = map(percent, run.interval)
-    return f" (95 %: {low} to {high}, {plural(run.now.rows, 'row')})"
+    return f" (95 % interval: {low} to {high}, {plural(run.now.rows, 'row')})"
 
 
 def mean_lengths(at: Evaluated | None) -> tuple[float, float] | None:

@@ -79,7 +79,7 @@ def test_other_names_text_numbers_and_lines_without_a_step() -> None:
     assert [step.step for step in history.steps] == list(range(1, 31))
     assert history.evaluations[-1].rows == 200
     found = verdict(history)  # no loss anywhere is not a loss that is no number
-    assert (found.kind, "(95 %: 85 % to 93 %" in found.sentence) == ("learned", True)
+    assert (found.kind, "(95 % interval: 85 % to 93 %" in found.sentence) == ("learned", True)
 
 
 def test_without_a_count_of_heldout_rows_nothing_is_proven() -> None:

@@ -89,7 +89,7 @@ SHORT: dict[str, Any] = {  # every token of every answer falls alike; the reject
 @pytest.mark.parametrize(
     ("made", "kind", "words"),
     [
-        (run(), "learned", "accuracy 50 % → 90 % (95 %: 83 % to 94 %, 100 rows)."),
+        (run(), "learned", "accuracy 50 % → 90 % (95 % interval: 83 % to 94 %, 100 rows)."),
         (run(**FLAT), "margin-inflation", "margin inflation, not learning."),
         (
             run(rows=24, held=lambda x: x / 50, accuracy=lambda x: 0.5 + x / 24),
@@ -119,7 +119,11 @@ SHORT: dict[str, Any] = {  # every token of every answer falls alike; the reject
         (run(rows=24, shorter=0.8), "unproven", "cannot be told from always taking the shorter"),
         (run(shorter=0.7), "learned", "held-out rows follow"),
         (run(shorter=0.5, **SHORT), "learned", "held-out rows follow"),
-        (run("kto", rows=40), "learned", "accuracy 50 % → 90 % (95 %: 70 % to 97 %, 40 rows)"),
+        (
+            run("kto", rows=40),
+            "learned",
+            "accuracy 50 % → 90 % (95 % interval: 70 % to 97 %, 40 rows)",
+        ),
     ],
 )
 def test_the_kind_and_the_figures_that_decided(made: History, kind: str, words: str) -> None:
