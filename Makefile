@@ -44,7 +44,8 @@ bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.watching
 
-soak: $(READY)  ## Kill forty runs and resume each, and read 50,000 damaged files
+soak: $(READY)  ## Slow tests; forty runs killed and resumed; 50,000 damaged files
+	$(BIN)/python -m pytest -m slow
 	$(BIN)/python -m benchmarks.soak --kills 40 --write
 	$(BIN)/python -m benchmarks.fuzz --cases 50000 --write
 

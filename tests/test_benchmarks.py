@@ -33,6 +33,7 @@ def found(module: str, folder: Path, *arguments: str) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 def test_engine_compares_speed_and_memory_at_both_settings(tmp_path: Path) -> None:
     quick = ("--quick", "--rounds", "1", "--threads", "1", "--methods", "orpo")
     values = found("engine", tmp_path, *quick)

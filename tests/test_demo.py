@@ -40,7 +40,11 @@ def test_simpo_moves_held_out_accuracy_from_chance_to_nine_in_ten(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("method", "rate", "gain"), [("orpo", "4e-3", 0.004), ("kto", "2e-3", 0.3)]
+    ("method", "rate", "gain"),
+    [
+        ("orpo", "4e-3", 0.004),
+        pytest.param("kto", "2e-3", 0.3, marks=pytest.mark.slow),
+    ],
 )
 def test_orpo_and_kto_move_too(method: str, rate: str, gain: float, tmp_path: Path) -> None:
     """Fewer steps than the demo's own: enough to see the held-out margin widen."""

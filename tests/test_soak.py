@@ -24,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("when", "now", "least"),
     [
         ("inside a checkpoint", writing("checkpoint-"), 6),
-        ("inside the final save", writing("adapter"), STEPS),
+        pytest.param("inside the final save", writing("adapter"), STEPS, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_resumed(

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is no
     ("method", "name", "rows"),
     [
         ("simpo", "ultrafeedback_str_train.jsonl", 1000),
-        ("kto", "lf_kto_en_demo.json", 300),
-        ("sft", "rasbt_instruction_data.json", 1100),
+        pytest.param("kto", "lf_kto_en_demo.json", 300, marks=pytest.mark.slow),
+        pytest.param("sft", "rasbt_instruction_data.json", 1100, marks=pytest.mark.slow),
     ],
 )
 def test_real_file_trains_and_every_row_is_accounted_for(

@@ -223,7 +223,13 @@ def test_an_error_in_one_process_is_told_by_the_main_one(tmp_path: Path) -> None
     assert "RuntimeError: the flux capacitor is empty" in log
 
 
-@pytest.mark.parametrize(("whom", "how"), [("all", signal.SIGINT), ("1", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("whom", "how"),
+    [
+        ("all", signal.SIGINT),
+        pytest.param("1", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_reaches_all_and_what_was_learned_is_saved(
     whom: str, how: signal.Signals, tmp_path: Path
 ) -> None:

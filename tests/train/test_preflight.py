@@ -121,8 +121,8 @@ HARD = {"training.accumulation": 2, "training.checkpointing": True, "lora.dropou
     ("method", "changes"),
     [
         ("kto", HARD),
-        ("dpo", HARD),
-        ("sft", HARD),
+        pytest.param("dpo", HARD, marks=pytest.mark.slow),
+        pytest.param("sft", HARD, marks=pytest.mark.slow),
         ("simpo", {"engine": "trl", **HARD}),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_plan_that_runs_out_of_memory_is_lowered_in_order_and_in_words(
     }
 
 
-@pytest.mark.parametrize("method", ["dpo", "sft"])
+@pytest.mark.parametrize("method", ["dpo"])
 def test_a_lowered_run_is_the_one_that_was_planned_so(
     method: str, tmp_path: Path, use: Callable[[Any], None], most_tokens: Callable[[int], None]
 ) -> None:

@@ -48,9 +48,9 @@ def stopped_at(step: int, run: Any) -> Finished | Failed:
     return train(run, emit, control)
 
 
-PLANS: list[tuple[str, dict[str, Any]]] = [
+PLANS = [
     ("simpo", {"lora.dropout": 0.1, "training.accumulation": 2}),
-    ("orpo", {"lora": None, "training.learning_rate": 1e-4}),
+    pytest.param("orpo", {"lora": None, "training.learning_rate": 1e-4}, marks=pytest.mark.slow),
     ("dpo", {}),
     ("sft", {"lora.dropout": 0.1}),
     ("kto", {"engine": "trl", "lora.dropout": 0.1}),

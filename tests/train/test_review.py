@@ -100,7 +100,7 @@ def trained(folder: Path, rows: list[Row], seed: int, **changes: Any) -> History
     return history
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("rows", "changes", "kind", "words"),
     [

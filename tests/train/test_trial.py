@@ -54,7 +54,7 @@ def alive() -> int:
     return sum(isinstance(one, torch.optim.Optimizer) for one in gc.get_objects())
 
 
-@pytest.mark.parametrize("method", ["kto", "sft"])
+@pytest.mark.parametrize("method", ["kto", pytest.param("sft", marks=pytest.mark.slow)])
 def test_a_try_leaves_no_trace(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

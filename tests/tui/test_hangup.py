@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from backprop_tui.core.events import Event, Finished, Started, Step, from_line
 from backprop_tui.tui.watching import WatchApp
 from tests.tui.folders import plan
@@ -82,6 +84,7 @@ def test_a_terminal_that_goes_before_the_first_step(tmp_path: Path) -> None:
     assert "Traceback" not in said(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_none_any_more_without_a_signal(tmp_path: Path) -> None:
     """As under a parent that keeps signals away from its children."""
 
@@ -113,6 +116,7 @@ def test_sigterm_in_the_wizard_ends_it(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.raw
 
 
+@pytest.mark.slow
 def test_sigterm_stops_and_saves_without_a_screen(tmp_path: Path) -> None:
     terminal = demo(tmp_path, 2000)
     terminal.send(START)

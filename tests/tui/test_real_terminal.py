@@ -28,9 +28,8 @@ def restored(terminal: Terminal) -> None:
     assert "FutureWarning" not in terminal.raw
 
 
-@pytest.mark.parametrize("size", [(24, 80), (36, 120)])
-def test_from_the_first_step_to_the_summary(tmp_path: Path, size: tuple[int, int]) -> None:
-    terminal = demo(tmp_path, 3, size)
+def test_from_the_first_step_to_the_summary(tmp_path: Path) -> None:
+    terminal = demo(tmp_path, 3, (24, 80))
     terminal.until("Machine")
     for words in (
         "architecture",
@@ -76,7 +75,9 @@ def test_ctrl_c_in_the_wizard(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("words", ["loading", "held-out loss"])
+@pytest.mark.parametrize(
+    "words", [pytest.param("loading", marks=pytest.mark.slow), "held-out loss"]
+)
 def test_ctrl_c_while_loading_and_while_training_asks_then_stops(
     words: str, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from tests.tui.wizard_pilot import NARROW, WIDE, Wizard, wizard
 Train = Callable[[RunFile, Callable[[Event], None], Control], None]
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("size", [pytest.param(WIDE, marks=pytest.mark.slow), NARROW])
 async def test_from_the_first_step_to_an_adapter_with_the_keyboard_alone(
     size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
