@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backprop_tui.core.disk import KEPT
 from backprop_tui.core.events import Evaluated, from_line, to_line
 from backprop_tui.core.guards import better
 from backprop_tui.core.runfile_guards import Watch
 
-KEPT = 2
 PREFIX = "checkpoint-"
 WRITING, REPLACED, REMOVED = ".writing", ".replaced", ".removed"
 STATE, LIBRARY_STATE = "run_state.json", "trainer_state.json"

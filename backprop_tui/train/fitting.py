@@ -116,7 +116,7 @@ class Fitting:
         try:
             self._train()
         except StopNow:
-            logger.info("evaluation left unfinished: a stop was asked for")
+            logger.info("a stop was asked for in a measurement or a pause")
             self.keep_step()
         except NotFinite:
             self._not_finite()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backprop_tui.core.control import Control
+from backprop_tui.core.disk import KEPT
 from backprop_tui.core.effective import Effective
 from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Event, Failed, Probed
@@ -18,7 +19,6 @@ from backprop_tui.train.runner import broken, refused
 from backprop_tui.train.session import Session
 from backprop_tui.train.trial import Tried
 
-KEPT = 2  # checkpoints
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "vocab*", "merges.txt")
 
 

@@ -41,8 +41,6 @@ MAY_CHANGE = (
     "training.accumulation",
     "training.checkpointing",
     "training.checkpoint_every",
-    "data.max_length",
-    "data.cut_answers",
 )
 
 
@@ -89,7 +87,7 @@ def taken_up(folder: Path, run: RunFile, *, tidy: bool) -> TakenUp:
         **plan_of(RunFile(method=run.method)),
         **(checkpoint.state.plan if checkpoint else {}),
     }
-    if checkpoint and (changed := _changed(before, plan_of(run))):
+    if checkpoint and (changed := _changed(before, plan_of(run), _amended(run))):
         raise NotResumed(
             f"{folder / 'run.toml'} was changed since step {checkpoint.step}: "
             f"{'; '.join(changed)}.",
@@ -127,9 +125,16 @@ def going_on(before: ProvenanceSection, now: ProvenanceSection, folder: Path) ->
 
 
 def plan_of(run: RunFile) -> dict[str, str]:
-    """Every key that decides the figures, dotted, with its value as text."""
+    """Every key that decides the figures, dotted, with its value as text. Of batch and
+    accumulation it is the rows of a step."""
     plain = run.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {key: value for key, value in _flat(plain, "") if not key.startswith(MAY_CHANGE)}
+    keys = {key: value for key, value in _flat(plain, "") if not key.startswith(MAY_CHANGE)}
+    return keys | {"batch_size x accumulation": str(run.effective_batch)}
+
+
+def _amended(run: RunFile) -> frozenset[str]:
+    """Keys that the run itself changed on its way."""
+    return frozenset(run.provenance.amended if run.provenance else ())
 
 
 def _flat(values: dict[str, Any], start: str) -> list[tuple[str, str]]:
@@ -143,8 +148,9 @@ def _flat(values: dict[str, Any], start: str) -> list[tuple[str, str]]:
     return found
 
 
-def _changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+def _changed(before: dict[str, str], now: dict[str, str], amended: frozenset[str]) -> list[str]:
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    keys = [key for key in keys if key not in amended]
     shown = [f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}" for key in keys[:3]]
     more = len(keys) - len(shown)
     return [*shown, f"and {plural(more, 'other key')}"] if more else shown

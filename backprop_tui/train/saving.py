@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from backprop_tui.core.control import Control
+from backprop_tui.core.disk import KEPT
 from backprop_tui.core.errors import RunError
 from backprop_tui.core.text import size
-from backprop_tui.train.checkpoints import KEPT, Checkpoints, RunState
+from backprop_tui.train.checkpoints import Checkpoints, RunState
 from backprop_tui.train.distributed import Team
 from backprop_tui.train.pausing import Pauses
 
@@ -133,8 +134,8 @@ class Saver:
                 raise
             raise RunError(
                 f"The disk has no room for the checkpoints of this run: {folder} has "
-                f"{size(free(folder))} free, one takes {size(needed)}, and up to {KEPT + 2} are "
-                "there at once.",
+                f"{size(free(folder))} free, one takes up to {size(needed)}, and up to {KEPT + 2} "
+                "are there at once.",
                 hint="free some room, or choose another folder with --output",
                 code="RUN_DISK_FULL",
             ) from error

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from backprop_tui.core.disk import KEPT
 from backprop_tui.core.effective import TrainRows, effective
 from backprop_tui.core.events import Event, Failed, Preparing, Probed, Started
 from backprop_tui.core.facts import Facts
 from backprop_tui.core.memory_question import MemoryAnswer
 from backprop_tui.probe.memory import MemoryOracle
-from backprop_tui.train.probing import KEPT, Probe, disk, probe, whole_run
+from backprop_tui.train.probing import Probe, disk, probe, whole_run
 from backprop_tui.train.trial import Tried
 from tests.conftest import DoneRun, pocket_run
 

@@ -146,6 +146,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("training.learning_rate", 5e-4, "training.learning_rate 0.001 -> 0.0005"),
         ("simpo.beta", 3.0, "simpo.beta 2.0 -> 3.0"),
         ("training.seed", 9, "training.seed 0 -> 9"),
+        ("training.batch_size", 2, "batch_size x accumulation 4 -> 2"),
+        ("data.max_length", 96, "data.max_length 128 -> 96"),
     ],
 )
 def test_a_changed_run_file_is_another_run(
