@@ -64,9 +64,9 @@ def read_run_or_log(path: Path, heldout_rows: int | None = None) -> Read:
         states = sorted(given.glob(f"*/{STATE}"), key=_step_of)
         given = next((one for one in (given / STATE, *reversed(states)) if one.is_file()), given)
     if not given.exists() or given.is_dir():
-        return _run(find_run(path))
+        return read_run(find_run(path))
     if given.name == "events.jsonl" and is_run(given.parent):
-        return _run(given.parent)
+        return read_run(given.parent)
     return _log(given, heldout_rows)
 
 
@@ -97,7 +97,8 @@ def plain(read: Read, found: Verdict) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path) -> Read:
+def read_run(folder: Path) -> Read:
+    """Every event of a run of this program. Raises InputError: RUN_NOT_FOUND, RUN_UNREADABLE."""
     state, history = read_state(folder), History()
     try:
         events = Follower(folder / "events.jsonl", whole=True).read()

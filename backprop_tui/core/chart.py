@@ -14,6 +14,7 @@ from backprop_tui.core.trace import HUGE, Trace
 
 AXIS = -1  # role of axes, labels and empty cells; a series has its own index as role
 GUIDE = -2  # role of guide lines
+SEVERAL = "*"
 MIN_PLOT = 6  # columns; with less room the axes are left out
 
 Style = Literal["line", "dashed", "marks"]
@@ -30,10 +31,15 @@ class Run(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A curve and how it is told from the others without colour."""
+    """A curve and how it is told from the others without colour.
+
+    sign: one character that marks its points instead of the style's own, so that more curves
+    than there are styles can be told apart; SEVERAL stands where those of two curves meet.
+    """
 
     trace: Trace
     style: Style = "line"
+    sign: str = ""
 
 
 def key(style: Style, ascii_only: bool = False) -> str:
@@ -105,6 +111,7 @@ class _Plot:
         self.y_scale = (4 * rows - 1) / (ticks.high - ticks.low)
         self.cells = [[" "] * columns for _ in range(rows)]
         self.roles = [[AXIS] * columns for _ in range(rows)]
+        self.signed: dict[tuple[int, int], str] = {}  # row, column -> the sign there
 
     def dot_x(self, x: float) -> int:
         return min(2 * self.columns - 1, max(0, round((x - self.left) * self.x_scale)))
@@ -137,8 +144,18 @@ class _Plot:
         if item.style == "marks":
             for x, top, bottom in points:
                 for dot in (top, bottom):
-                    self.cells[dot // 4][x // 2] = "o" if self.ascii_only else "●"
-                    self.roles[dot // 4][x // 2] = role
+                    self._mark(dot // 4, x // 2, role, item.sign)
+
+    def _mark(self, row: int, column: int, role: int, sign: str) -> None:
+        """A point of a curve. Curves that have a sign share a cell as SEVERAL."""
+        if sign and self.signed.get((row, column), sign) != sign:
+            self.cells[row][column], self.roles[row][column] = SEVERAL, AXIS
+            self.signed[row, column] = SEVERAL
+            return
+        self.cells[row][column] = sign or ("o" if self.ascii_only else "●")
+        self.roles[row][column] = role
+        if sign:
+            self.signed[row, column] = sign
 
     def _put(self, dots: list[int], role: int, style: Style) -> None:
         """Set the cells of a curve. An earlier curve keeps its cells: it is never covered."""
