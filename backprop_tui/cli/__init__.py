@@ -21,6 +21,7 @@ from backprop_tui.cli.review import review_command
 from backprop_tui.cli.run import demo_command, run_command, wizard_command
 from backprop_tui.cli.runs import runs_command
 from backprop_tui.cli.split import split_command
+from backprop_tui.cli.try_ import try_command
 from backprop_tui.cli.watch import watch_command
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_RUN, BackpropError
 
@@ -47,6 +48,7 @@ app.command("demo")(demo_command)
 app.command("watch")(watch_command)
 app.command("review")(review_command)
 app.command("compare")(compare_command)
+app.command("try")(try_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 

@@ -79,7 +79,7 @@ def judge(
     history = History()
     for event in Follower(folder / "events.jsonl").read():
         history.add(event)
-    weights = _weights(folder, run, history)
+    weights = learned_weights(folder, run, history)
     kind = _kind(run, kind, gguf)
     precision, base, needed = merged_precision(run), None, tree_size(weights)
     if kind == "merged":
@@ -155,8 +155,11 @@ def run_file_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "run.toml").read_bytes()).hexdigest()
 
 
-def _weights(folder: Path, run: RunFile, history: History) -> Path:
-    """The folder of the result. InputError RUN_NOTHING_LEARNED: there is none."""
+def learned_weights(folder: Path, run: RunFile, history: History, what: str = "to export") -> Path:
+    """The folder of the result. InputError RUN_NOTHING_LEARNED: there is none.
+
+    what: it is wanted for, as the message says it.
+    """
     weights = folder / ("adapter" if run.lora else "model")
     ended = history.ended
     config = weights / ("adapter_config.json" if run.lora else "config.json")
@@ -169,7 +172,7 @@ def _weights(folder: Path, run: RunFile, history: History) -> Path:
         else "it did not come to its end, nor was it stopped and saved"
     )
     raise InputError(
-        f"{folder}: this run has nothing to export: {why}.",
+        f"{folder}: this run has nothing {what}: {why}.",
         hint=f"go on with it: backprop-tui resume {as_typed(folder)}",
         code="RUN_NOTHING_LEARNED",
     )
@@ -189,19 +192,7 @@ def _kind(run: RunFile, asked: Kind | None, gguf: bool) -> Kind:
 
 def _base(run: RunFile, *, trust_remote_code: bool) -> ModelFacts:
     """The run's base model at the very weights it was trained on."""
-    made = run.provenance
-    commit = made.model_commit if made else ""
-    facts = probe_model(
-        run.model.id,
-        revision=commit or run.model.revision,
-        trust_remote_code=trust_remote_code,
-    )
-    if facts.remote_code:
-        raise InputError(
-            f"{facts.name} needs code of its own, which would run with your rights.",
-            hint="read that code; then export with --trust-remote-code",
-            code="model-remote-code",
-        )
+    facts = base_facts(run, "export", trust_remote_code=trust_remote_code)
     if facts.quantisation:
         raise InputError(
             f"{facts.name} is stored quantised ({facts.quantisation}), so there are no full "
@@ -209,13 +200,37 @@ def _base(run: RunFile, *, trust_remote_code: bool) -> ModelFacts:
             hint="export the adapter as it is with --adapter",
             code="EXPORT_QUANTISED_BASE",
         )
-    if made and made.model_sha256 and weights_sha256(facts) != made.model_sha256:
+    if base_changed(run, facts):
         raise InputError(
             f"{facts.path}: its weights are not those the run was trained on.",
             hint="put them back, or export the adapter as it is with --adapter",
             code="EXPORT_BASE_CHANGED",
         )
     return facts
+
+
+def base_facts(run: RunFile, command: str, *, trust_remote_code: bool) -> ModelFacts:
+    """The run's base model, at the commit it had. InputError: model-remote-code, what probe_model
+    raises. command: that loads it."""
+    commit = run.provenance.model_commit if run.provenance else ""
+    facts = probe_model(
+        run.model.id,
+        revision=commit or run.model.revision,
+        trust_remote_code=trust_remote_code,
+    )
+    if facts.remote_code and not trust_remote_code:
+        raise InputError(
+            f"{facts.name} needs code of its own, which would run with your rights.",
+            hint=f"read that code; then {command} with --trust-remote-code",
+            code="model-remote-code",
+        )
+    return facts
+
+
+def base_changed(run: RunFile, facts: ModelFacts) -> bool:
+    """Whether the weights are known to be others than the run was trained on."""
+    made = run.provenance
+    return bool(made and made.model_sha256 and weights_sha256(facts) != made.model_sha256)
 
 
 def _refuse_memory(needed: int) -> None:

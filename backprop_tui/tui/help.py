@@ -65,17 +65,37 @@ FILES: tuple[Cell, ...] = (
 )
 
 
+TRY_KEYS: tuple[Cell, ...] = (
+    ("enter or f9", "have both answer the prompt; ctrl+j begins a new line"),
+    ("f2", "draw the next prompt, held out or of --prompts, and ask it"),
+    ("f3", "blind on or off, from the next prompt on"),
+    ("f4", "temperature, length of answers, seed, system prompt"),
+    ("f5", "an empty prompt"),
+    ("tab", "from the prompt to the answers, to scroll them"),
+    ("escape, ctrl+c", "stop the answers; where none is written, leave"),
+)
+VOTING: tuple[Cell, ...] = (
+    ("blind", "the sides are shuffled for each prompt and called A and B"),
+    ("a b t x", "A is better, B is better, a tie, both bad; then it is told which was which"),
+    ("votes", "in votes.jsonl of the run folder at once; --export-votes makes pairs of them"),
+    ("how many", "under 30 decided votes say little; the interval says how little"),
+)
+
+
 class HelpScreen(ModalScreen[None]):
     """One page; escape closes it.
 
     training: the monitor's keys instead of the wizard's. watching: of another process's run.
+    trying: of the try screen.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
     ]
 
-    def __init__(self, *, training: bool = False, watching: bool = False) -> None:
+    def __init__(
+        self, *, training: bool = False, watching: bool = False, trying: bool = False
+    ) -> None:
         super().__init__()
         self.pages: tuple[tuple[str, tuple[Cell, ...]], ...] = (
             (
@@ -86,6 +106,8 @@ class HelpScreen(ModalScreen[None]):
             if training or watching
             else (("Keys", WIZARD_KEYS), ("Steps", STEPS), ("Files", FILES))
         )
+        if trying:
+            self.pages = (("Keys", TRY_KEYS), ("Voting", VOTING))
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", id="help"):

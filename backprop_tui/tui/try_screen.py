@@ -1,0 +1,367 @@
+"""TryScreen: a prompt, and what base and tuned make of it, side by side while they write."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backprop_tui.core.errors import BackpropError
+from backprop_tui.core.rows import Message
+from backprop_tui.core.text import percent, plural
+from backprop_tui.core.votes import SIDES, Answer, Sampling, Side, Vote, tally
+from backprop_tui.probe.prompts import Prompt
+from backprop_tui.runs.vote_file import add_vote, read_votes
+from backprop_tui.tui.put import put
+from backprop_tui.tui.signs import SIGNS
+from backprop_tui.tui.too_small import TooSmall, watch_size
+from backprop_tui.tui.try_widgets import AnswerPane, PromptArea, SettingsDialog, VoteBar
+from backprop_tui.tui.try_worker import (
+    Answered,
+    Asked,
+    Broken,
+    Prompts,
+    Ready,
+    Stage,
+    Writer,
+    Wrote,
+)
+
+if TYPE_CHECKING:
+    from backprop_tui.train.trying import Tryable
+
+
+class TryScreen(Screen[None]):
+    """One run to try. blind: answers are A and B until a vote is cast."""
+
+    CSS_PATH = "try.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f9,ctrl+r", "ask", "Ask", id="try.ask", tooltip="Have both answer (enter)"),
+        Binding("f2", "draw", "Next prompt", id="try.next", tooltip="Draw a prompt and ask it"),
+        Binding("f3", "blind", "Blind", id="try.blind", tooltip="Vote without knowing whose"),
+        Binding("f4", "settings", "Settings", id="try.settings", tooltip="Temperature, length"),
+        Binding("f5", "clear", "Clear", id="try.clear", tooltip="An empty prompt"),
+        Binding(
+            "escape,ctrl+c",
+            "halt",
+            "Stop/leave",
+            id="try.halt",
+            priority=True,
+            tooltip="Stop the answers, else leave",
+        ),
+        Binding("ctrl+q", "leave", "Leave", id="try.leave", priority=True, show=False),
+    ]
+
+    def __init__(
+        self,
+        found: Tryable,
+        *,
+        sampling: Sampling,
+        blind: bool = False,
+        prompts: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.found, self.sampling, self.blind = found, sampling, blind
+        self.source = "prompt" if prompts else "held-out prompt"
+        self.ready = self.writing = self.lost = False
+        self.number = 0  # of the newest question
+        self.left: Side = "base"  # whose answer stands on the left
+        self.secret = False  # whose answers these are is not told yet
+        self.revealed = False  # it was told after a vote
+        self.answers: dict[Side, Answer] = {}
+        self.asked: Prompt = ()
+        self.earlier: Prompt = ()  # turns before the one that is in the prompt's field
+        self.drawn: list[Prompt] = []
+        self.at = -1  # of drawn
+        self.none_drawn = "the prompts are still being read"
+        self.note = "loading"
+        self.writer = Writer(found, prompts, self.post_message)
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="try-title")
+        with Horizontal(id="answers"):
+            yield AnswerPane(id="left")
+            yield AnswerPane(id="right")
+        yield VoteBar(id="votes")
+        yield Static("", id="try-status")
+        yield PromptArea(id="prompt")
+        yield Footer(show_command_palette=False)
+        yield TooSmall()
+
+    def on_mount(self) -> None:
+        self.query_one("#votes").display = False
+        self.query_one("#right").display = len(self.found.sides) > 1
+        self.left = self.found.sides[0]
+        self.query_one(PromptArea).focus()
+        self._show_all()
+        self.writer.start()
+
+    def on_unmount(self) -> None:
+        """The thread ends after its token; leaving does not wait for it."""
+        self.writer.end()
+
+    def on_resize(self, event: Resize) -> None:
+        watch_size(self, event.size)
+
+    # What the thread says
+
+    @on(Stage)
+    def staged(self, event: Stage) -> None:
+        """It is loading."""
+        self.say(f"{event.text}{SIGNS.more}")
+
+    @on(Ready)
+    def loaded(self) -> None:
+        """It can be asked."""
+        self.ready = True
+        self.say("ready: type a prompt and press enter")
+        self._show_answers()
+        if self.found.no_base:
+            self.notify(self.found.no_base, title="No base", timeout=15)
+        if self.blind:
+            self._refuse_blind()
+
+    @on(Prompts)
+    def prompts_read(self, event: Prompts) -> None:
+        """There are prompts to draw, or why not."""
+        self.drawn, self.none_drawn = event.found, event.why
+        self._show_prompt()
+
+    @on(Wrote)
+    def wrote(self, event: Wrote) -> None:
+        """A token more."""
+        if event.number == self.number:
+            self.answers[event.side] = event.answer
+            self._pane(event.side).show(event.answer)
+
+    @on(Answered)
+    def answered(self, event: Answered) -> None:
+        """Both are done."""
+        if event.number != self.number:
+            return
+        self.writing, self.answers = False, dict(event.answers)
+        self._show_answers()
+        if any(answer.how == "stopped" for answer in event.answers.values()):
+            self.secret = False
+            self._show_all()
+            self.say("stopped" if len(self.found.sides) == 1 else "stopped; nothing to vote on")
+        elif self.secret:
+            self.say("read both, then vote: a, b, t or x")
+            self.query_one(VoteBar).open()
+        else:
+            seconds = max(answer.seconds for answer in event.answers.values())
+            tokens = sum(answer.tokens for answer in event.answers.values())
+            pace = f", {tokens / seconds:.0f} tokens/s together" if seconds > 0 else ""
+            self.say(f"done: {plural(tokens, 'token')}{pace}")
+        self.refresh_bindings()
+
+    @on(Broken)
+    def broken(self, event: Broken) -> None:
+        """It went wrong; what is on the screen stays."""
+        self.writing, self.lost = False, self.lost or event.lost
+        self.secret = False
+        self.say(f"{SIGNS.problem} {event.text}")
+        self.notify(f"{event.text} {event.hint}".strip(), severity="error", timeout=20)
+        self._show_all()
+
+    # What the user does
+
+    @on(PromptArea.Asked)
+    def entered(self) -> None:
+        """enter in the prompt."""
+        self.action_ask()
+
+    def action_ask(self) -> None:
+        """Have both answer what stands in the prompt."""
+        text = self.query_one(PromptArea).text
+        if self.lost or self.writing:
+            return
+        if not self.ready:
+            self.notify("The model is still loading.")
+        elif not text.strip():
+            self.say("the prompt is empty: type one, or f2 for the next " + self.source)
+        elif self.secret and self.query_one(VoteBar).display:
+            self.notify("Vote first, or clear the prompt with f5.")
+        else:
+            self._ask((*self.earlier, Message("user", text)))
+
+    def _ask(self, prompt: Prompt) -> None:
+        self.number += 1
+        self.asked, self.answers, self.writing = prompt, {}, True
+        self.revealed = False
+        self.secret = self.blind and len(self.found.sides) > 1
+        self.left = secrets.choice(SIDES) if self.secret else self.found.sides[0]
+        self.say(f"writing{SIGNS.more} escape stops it")
+        self._show_all()
+        self.writer.ask(Asked(self.number, prompt, self.sampling, self.left))
+
+    def action_draw(self) -> None:
+        """The next prompt that is held out, or of the file, and ask it."""
+        if self.writing or self.lost:
+            return
+        if self.secret and self.query_one(VoteBar).display:
+            self.notify("Vote first, or clear the prompt with f5.")
+            return
+        if not self.drawn:
+            self.notify(self.none_drawn, title=f"No {self.source}s", timeout=10)
+            return
+        self.at = (self.at + 1) % len(self.drawn)
+        *earlier, last = self.drawn[self.at]
+        self.earlier = tuple(earlier)
+        self.query_one(PromptArea).text = last.content
+        self._show_prompt()
+        if self.ready:
+            self.action_ask()
+
+    def action_blind(self) -> None:
+        """On or off, from the next prompt on."""
+        self.blind = not self.blind
+        if self.blind and not self._refuse_blind():
+            self.say("blind from the next prompt on: the sides are shuffled each time")
+        elif not self.blind:
+            self.say("sides are named from the next prompt on")
+        self._show_all()
+
+    def _refuse_blind(self) -> bool:
+        """Whether there is nothing to vote between."""
+        if len(self.found.sides) > 1:
+            return False
+        self.blind = False
+        self.notify("One side alone cannot be voted on.", title="Not blind", severity="warning")
+        return True
+
+    def action_settings(self) -> None:
+        """Temperature, length, seed, system prompt."""
+
+        def taken(sampling: Sampling | None) -> None:
+            if sampling is not None:
+                self.sampling = sampling
+                self._show_all()
+
+        if not self.writing:
+            self.app.push_screen(SettingsDialog(self.sampling), taken)
+
+    def action_clear(self) -> None:
+        """An empty prompt; answers that were not voted on are let go."""
+        if self.writing:
+            return
+        self.number += 1
+        self.earlier, self.answers, self.secret, self.revealed = (), {}, False, False
+        self.query_one(PromptArea).text = ""
+        self._show_all()
+        self.say("ready: type a prompt and press enter" if self.ready else self.note)
+
+    def action_halt(self) -> None:
+        """Stop the answers; where none is written, leave."""
+        if self.writing:
+            self.writer.stop()
+            self.say(f"stopping{SIGNS.more}")
+        else:
+            self.action_leave()
+
+    def action_leave(self) -> None:
+        """Leave the program; every vote is on disk."""
+        self.app.exit(return_code=0)
+
+    @on(VoteBar.Voted)
+    def voted(self, event: VoteBar.Voted) -> None:
+        """Keep the vote; only then is it told whose answers these are."""
+        if not self.secret or len(self.answers) < len(SIDES):
+            return
+        vote = Vote(
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            prompt=self._with_system(),
+            base=self.answers["base"].text,
+            tuned=self.answers["tuned"].text,
+            a=self.left,
+            choice=event.choice,
+            sampling=self.sampling,
+            whole=tuple(side for side in SIDES if self.answers[side].how == "ended"),
+            weights_sha256=self.found.weights_sha256,
+        )
+        try:
+            add_vote(self.found.folder, vote)
+        except OSError as error:
+            why = error.strerror or error
+            self.notify(f"{self.found.folder}: {why}. Vote again.", severity="error")
+            return
+        self.secret, self.revealed = False, True
+        taken = vote.preferred
+        self.say(f"saved: you took {taken}" if taken else f"saved: {event.choice}")
+        self._show_all()
+        self.query_one(PromptArea).focus()
+
+    def _with_system(self) -> Prompt:
+        """The prompt as the models read it."""
+        if self.sampling.system and self.asked[0].role != "system":
+            return (Message("system", self.sampling.system), *self.asked)
+        return self.asked
+
+    # What is shown
+
+    def say(self, text: str) -> None:
+        """On the line above the prompt, with the votes so far."""
+        self.note = text
+        put(self.query_one("#try-status", Static), f"{text}{self._votes()}")
+
+    def _votes(self) -> str:
+        try:
+            found = tally(read_votes(self.found.folder)[0], self.found.weights_sha256)
+        except BackpropError:
+            return ""
+        if not found.votes or self.secret:  # a running count would sway the next vote
+            return ""
+        if found.interval is None:
+            return f"  {SIGNS.dot}  {plural(found.votes, 'vote')}, none for a side"
+        low, high = map(percent, found.interval)
+        return (
+            f"  {SIGNS.dot}  tuned in {found.tuned} of {plural(found.decided, 'decided vote')} "
+            f"({low} to {high})"
+        )
+
+    def _pane(self, side: Side) -> AnswerPane:
+        return self.query_one("#left" if side == self.left else "#right", AnswerPane)
+
+    def _show_all(self) -> None:
+        run = self.found.run
+        greedy = self.sampling.temperature == 0
+        how = "greedy" if greedy else f"temperature {self.sampling.temperature:g}"
+        parts = [
+            f"{self.found.folder.resolve().name}",
+            f"{run.method} on {Path(run.model.id).name}, {self.found.where}",
+            how + (" " if greedy else f", seed {self.sampling.seed} ").rstrip(),
+            f"at most {self.sampling.max_new_tokens} tokens",
+            *(["system prompt"] if self.sampling.system else []),
+            *(["BLIND"] if self.blind else []),
+        ]
+        put(self.query_one("#try-title", Static), f" {SIGNS.dot} ".join(parts))
+        self.query_one(VoteBar).display &= self.secret
+        self._show_answers()
+        self._show_prompt()
+
+    def _show_answers(self) -> None:
+        right: Side = "tuned" if self.left == "base" else "base"
+        waiting = "" if self.ready and not self.writing else self.note if not self.ready else ""
+        for name, place, side in (("A", "#left", self.left), ("B", "#right", right)):
+            pane = self.query_one(place, AnswerPane)
+            told = f"{name} was {side}" if self.revealed else side
+            pane.name_it(name if self.secret else told)
+            pane.show(self.answers.get(side), waiting=waiting)
+
+    def _show_prompt(self) -> None:
+        area = self.query_one(PromptArea)
+        drawn = self.at >= 0 and area.text == (self.drawn[self.at][-1].content)
+        title = f"{self.source} {self.at + 1} of {len(self.drawn)}" if drawn else "prompt"
+        if self.earlier:
+            title += f", after {plural(len(self.earlier), 'earlier turn')}"
+        area.border_title = title
+        area.border_subtitle = "enter asks, ctrl+j: new line"
