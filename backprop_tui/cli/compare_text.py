@@ -20,6 +20,7 @@ from backprop_tui.core.text import count, percent, plural
 from backprop_tui.core.trace import Trace
 
 LEAST, WIDEST = 60, 120  # columns
+ROOMY, LABEL = 80, 36  # columns from which a label may have so many
 CHART = 9  # lines, its axis among them
 NAMED = 12  # columns from which a shortened name says more than its sign alone
 GAP = 2  # columns between two values
@@ -76,7 +77,7 @@ def _group(title: str, group: Group, names: Sequence[str], room: int) -> list[st
 def _table(title: str, rows: Sequence[Row], names: Sequence[str], room: int) -> list[str]:
     """Rows side by side; one with a value that has no room there goes below itself, run by run."""
     label = max((cells(row.key) for row in rows), default=0) + 2 + GAP
-    label = min(label, room * 2 // 5)
+    label = min(label, LABEL if room >= ROOMY else room * 2 // 5)
     each = (room - label) // len(names)
     widest = max((cells(printable(v or "")) for row in rows for v in row.values), default=0)
     heads = [f"{sign} {name}" for sign, name in zip(_signs(names), names, strict=True)]

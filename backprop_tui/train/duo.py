@@ -106,7 +106,7 @@ class Duo:
         Sampling draws from the whole distribution (no top-p, no penalty), each side with the same
         seed. stopping: asked before each token. first: the side that begins.
 
-        InputError TRY_PROMPT_UNUSABLE. RunError TRY_FAILED: out of memory, or figures that are no number.
+        InputError TRY_PROMPT_UNUSABLE. RunError TRY_FAILED: out of memory, or no numbers.
         """
         import torch
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,6 +20,9 @@ from backprop_tui.tui.try_screen import TryScreen
 
 if TYPE_CHECKING:
     from backprop_tui.train.trying import Tryable
+
+
+GRACE = 2.0  # seconds
 
 
 class TryApp(OutlivingApp):
@@ -69,4 +75,16 @@ def try_run(found: Tryable, *, sampling: Sampling, blind: bool, prompts: Path | 
     if len(votes) > before and not app.screen_lost:
         for line in told(tally(votes, found.weights_sha256)):
             print(line)  # noqa: T201 - the terminal is the user's again
+    _leave_behind(app)
     return app.return_code or 0
+
+
+def _leave_behind(app: TryApp) -> None:
+    """Without a thread that is still loading: no library can be interrupted in that, and some
+    abort a process that ends around them."""
+    app.trying.writer.join(GRACE)
+    if app.trying.writer.is_alive():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(app.return_code or 0)

@@ -46,18 +46,20 @@ class TryScreen(Screen[None]):
     CSS_PATH = "try.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f9,ctrl+r", "ask", "Ask", id="try.ask", tooltip="Have both answer (enter)"),
-        Binding("f2", "draw", "Next prompt", id="try.next", tooltip="Draw a prompt and ask it"),
+        Binding("f2", "draw", "Next", id="try.next", tooltip="Draw a prompt and ask it"),
         Binding("f3", "blind", "Blind", id="try.blind", tooltip="Vote without knowing whose"),
         Binding("f4", "settings", "Settings", id="try.settings", tooltip="Temperature, length"),
         Binding("f5", "clear", "Clear", id="try.clear", tooltip="An empty prompt"),
         Binding(
-            "escape,ctrl+c",
+            "escape",
             "halt",
-            "Stop/leave",
+            "Stop, leave",
             id="try.halt",
             priority=True,
-            tooltip="Stop the answers, else leave",
+            tooltip="Stop the answers; where none is written, leave",
         ),
+        Binding("ctrl+c", "halt", "Stop, leave", id="try.interrupt", priority=True, show=False),
+        Binding("f6", "to_vote", "Vote", id="try.vote", show=False),
         Binding("ctrl+q", "leave", "Leave", id="try.leave", priority=True, show=False),
     ]
 
@@ -155,8 +157,11 @@ class TryScreen(Screen[None]):
             self._show_all()
             self.say("stopped" if len(self.found.sides) == 1 else "stopped; nothing to vote on")
         elif self.secret:
-            self.say("read both, then vote: a, b, t or x")
-            self.query_one(VoteBar).open()
+            self.query_one(VoteBar).display = True
+            typing = self.query_one(PromptArea).text != self.asked[-1].content
+            self.say(f"read both, then vote: {'f6, then ' if typing else ''}a, b, t or x")
+            if not typing:  # else the next letter would be a vote
+                self.action_to_vote()
         else:
             seconds = max(answer.seconds for answer in event.answers.values())
             tokens = sum(answer.tokens for answer in event.answers.values())
@@ -259,6 +264,11 @@ class TryScreen(Screen[None]):
         self.query_one(PromptArea).text = ""
         self._show_all()
         self.say("ready: type a prompt and press enter" if self.ready else self.note)
+
+    def action_to_vote(self) -> None:
+        """From the prompt to the votes."""
+        if self.query_one(VoteBar).display:
+            self.query_one(VoteBar).focus()
 
     def action_halt(self) -> None:
         """Stop the answers; where none is written, leave."""

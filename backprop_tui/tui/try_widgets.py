@@ -74,8 +74,9 @@ class PromptArea(TextArea):
             await super()._on_key(event)
 
 
-class VoteBar(Horizontal):
-    """Which answer is better, by key or by mouse."""
+class VoteBar(Horizontal, can_focus=True):
+    """Which answer is better, by key or by mouse. It is focused itself, not a button, so that an
+    enter too many votes for nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"vote('{choice}')", choice, show=False) for choice, key in KEYS.items()),
@@ -94,11 +95,6 @@ class VoteBar(Horizontal):
         for choice in CHOICES:
             title = f"{choice} ({KEYS[choice]})"
             yield Button(title, id=f"vote-{KEYS[choice]}", compact=True)
-
-    def open(self) -> None:
-        """Ask."""
-        self.display = True
-        self.query(Button).first().focus()
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:

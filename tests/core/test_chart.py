@@ -158,3 +158,12 @@ def test_a_long_run_stays_small_and_keeps_its_extremes() -> None:
         draw([Series(trace)], 90, 12, x_name="step")
     seconds = (time.perf_counter() - began) / 20
     assert seconds < 0.02  # measured: about 1 ms; the slack is for a busy machine
+
+
+def test_a_curve_with_a_sign_is_marked_by_it_and_shares_a_cell() -> None:
+    up, down = traced(1, 2, 3), traced(3, 2, 1)
+    lines = plain(draw([Series(up, "marks", "1"), Series(down, "marks", "2")], 40, 9))
+    plot = [line.partition("┤")[2] or line.partition("│")[2] for line in lines[:-1]]
+    marks = sorted(sign for line in plot for sign in line if sign in "12*")
+    assert marks == ["*", "1", "1", "2", "2"]
+    assert all(len(line) == 40 for line in lines)
