@@ -89,7 +89,7 @@ def test_nothing_is_wider_than_the_terminal(three: list[Path], columns: int) -> 
 def test_the_curves_of_three_runs_are_told_apart_without_colour(three: list[Path]) -> None:
     for run in three[1:]:
         (run / "events.jsonl").unlink()
-        add(run, histories.training("simpo", upto=120))
+        add(run, histories.training("simpo", upto=60))
     chart = compare(*three).partition("Held-out margin over steps")[2].partition("Train")[0]
     legend, drawn = chart.split("several")
     assert all(
