@@ -59,7 +59,8 @@ class TryScreen(Screen[None]):
             tooltip="Stop the answers; where none is written, leave",
         ),
         Binding("ctrl+c", "halt", "Stop, leave", id="try.interrupt", priority=True, show=False),
-        Binding("f6", "to_vote", "Vote", id="try.vote", show=False),
+        # Before the prompt, which would select a line.
+        Binding("f6", "to_vote", "Vote", id="try.vote", priority=True, show=False),
         Binding("ctrl+q", "leave", "Leave", id="try.leave", priority=True, show=False),
     ]
 
@@ -191,11 +192,11 @@ class TryScreen(Screen[None]):
         if self.lost or self.writing:
             return
         if not self.ready:
-            self.notify("The model is still loading.")
+            self.say("not yet: the model is still being loaded")
         elif not text.strip():
             self.say("the prompt is empty: type one, or f2 for the next " + self.source)
         elif self.secret and self.query_one(VoteBar).display:
-            self.notify("Vote first, or clear the prompt with f5.")
+            self.say("vote first (f6), or let these go with f5")
         else:
             self._ask((*self.earlier, Message("user", text)))
 
@@ -214,7 +215,7 @@ class TryScreen(Screen[None]):
         if self.writing or self.lost:
             return
         if self.secret and self.query_one(VoteBar).display:
-            self.notify("Vote first, or clear the prompt with f5.")
+            self.say("vote first (f6), or let these go with f5")
             return
         if not self.drawn:
             self.notify(self.none_drawn, title=f"No {self.source}s", timeout=10)
@@ -261,6 +262,7 @@ class TryScreen(Screen[None]):
             return
         self.number += 1
         self.earlier, self.answers, self.secret, self.revealed = (), {}, False, False
+        self.left = self.found.sides[0]
         self.query_one(PromptArea).text = ""
         self._show_all()
         self.say("ready: type a prompt and press enter" if self.ready else self.note)
@@ -302,7 +304,7 @@ class TryScreen(Screen[None]):
             add_vote(self.found.folder, vote)
         except OSError as error:
             why = error.strerror or error
-            self.notify(f"{self.found.folder}: {why}. Vote again.", severity="error")
+            self.say(f"{SIGNS.problem} not saved: {why}; vote again")
             return
         self.secret, self.revealed = False, True
         taken = vote.preferred
@@ -344,14 +346,15 @@ class TryScreen(Screen[None]):
     def _show_all(self) -> None:
         run = self.found.run
         greedy = self.sampling.temperature == 0
-        how = "greedy" if greedy else f"temperature {self.sampling.temperature:g}"
+        how = f"temperature {self.sampling.temperature:g}, seed {self.sampling.seed}"
+        how = "greedy" if greedy else how
         parts = [
+            *(["BLIND"] if self.blind else []),
             f"{self.found.folder.resolve().name}",
             f"{run.method} on {Path(run.model.id).name}, {self.found.where}",
-            how + (" " if greedy else f", seed {self.sampling.seed} ").rstrip(),
+            how,
             f"at most {self.sampling.max_new_tokens} tokens",
             *(["system prompt"] if self.sampling.system else []),
-            *(["BLIND"] if self.blind else []),
         ]
         put(self.query_one("#try-title", Static), f" {SIGNS.dot} ".join(parts))
         self.query_one(VoteBar).display &= self.secret

@@ -89,21 +89,21 @@ class Writer(threading.Thread):
         super().__init__(name="writer", daemon=True)
         self._found, self._prompts, self._post = found, prompts, post
         self._asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
-        self._stop, self._over = threading.Event(), threading.Event()
+        self._halted, self._left = threading.Event(), threading.Event()
 
     def ask(self, asked: Asked) -> None:
         """Have a question answered after those before it."""
-        self._stop.clear()
+        self._halted.clear()
         self._asked.put(asked)
 
     def stop(self) -> None:
         """End the answer in progress after its token."""
-        self._stop.set()
+        self._halted.set()
 
     def end(self) -> None:
         """No more: the thread ends after the token in progress."""
-        self._over.set()
-        self._stop.set()
+        self._left.set()
+        self._halted.set()
         self._asked.put(None)
 
     def run(self) -> None:
@@ -118,7 +118,7 @@ class Writer(threading.Thread):
             self._post(Broken(f"Loading failed: {_words(error)}", "", lost=True))
             return
         self._post(Ready())
-        while (asked := self._asked.get()) is not None and not self._over.is_set():
+        while (asked := self._asked.get()) is not None and not self._left.is_set():
             self._answer(duo, asked)
 
     def _load(self) -> Duo:
@@ -144,7 +144,9 @@ class Writer(threading.Thread):
             self._post(Wrote(asked.number, side, answer))
 
         try:
-            answers = duo.answer(asked.prompt, asked.sampling, told, self._stop.is_set, asked.first)
+            answers = duo.answer(
+                asked.prompt, asked.sampling, told, self._halted.is_set, asked.first
+            )
         except BackpropError as error:
             self._post(Broken(error.message, error.hint, lost=False))
         except Exception as error:  # noqa: BLE001 - a thread's errors are shown, not lost
