@@ -22,12 +22,14 @@ from backprop_tui.core.votes import Sampling, Vote
 from backprop_tui.runs import vote_file
 from backprop_tui.runs.vote_file import NAME, read_votes
 from backprop_tui.train import duo as duo_module
+from backprop_tui.train.duo import Duo
 from backprop_tui.train.trying import Tryable, tryable
 from backprop_tui.tui import try_screen
 from backprop_tui.tui.help import HelpScreen
 from backprop_tui.tui.try_app import TryApp
 from backprop_tui.tui.try_screen import TryScreen
 from backprop_tui.tui.try_widgets import AnswerPane, PromptArea, SettingsDialog, VoteBar
+from backprop_tui.tui.try_worker import Writer
 from tests.conftest import pocket_run, run_training
 from tests.tui.wizard_pilot import NARROW, WIDE, clipped
 
@@ -45,6 +47,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(trained: Path) -> Tryable:
     (trained / NAME).unlink(missing_ok=True)
     return tryable(trained)
+
+
+@pytest.fixture(scope="module")
+def loaded(trained: Path) -> Duo:
+    return Duo(tryable(trained), lambda text: None)
+
+
+@pytest.fixture
+def quick(found: Tryable, loaded: Duo, monkeypatch: pytest.MonkeyPatch) -> Tryable:
+    """The run, its model loaded already: some tests load it anew, most need not."""
+    monkeypatch.setattr(Writer, "_load", lambda self: loaded)
+    return found
 
 
 @dataclass
@@ -118,8 +132,8 @@ async def test_a_typed_prompt_is_answered_by_both(found: Tryable, size: tuple[in
         assert not (found.folder / NAME).exists()
 
 
-async def test_held_out_prompts_are_drawn_one_after_another(found: Tryable) -> None:
-    async with trying(found) as it:
+async def test_held_out_prompts_are_drawn_one_after_another(quick: Tryable) -> None:
+    async with trying(quick) as it:
         await it.until(lambda: it.screen.drawn)
         for number in (1, 2):
             await it.press("f2")
@@ -133,10 +147,10 @@ async def test_held_out_prompts_are_drawn_one_after_another(found: Tryable) -> N
         await it.shows("the prompt is empty")
 
 
-async def test_a_file_of_prompts_with_earlier_turns(found: Tryable, tmp_path: Path) -> None:
+async def test_a_file_of_prompts_with_earlier_turns(quick: Tryable, tmp_path: Path) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
     (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": turns}))
-    async with trying(found, prompts=tmp_path / "p.jsonl") as it:
+    async with trying(quick, prompts=tmp_path / "p.jsonl") as it:
         await it.until(lambda: it.screen.drawn)
         await it.press("f2")
         await it.answered()
@@ -157,11 +171,11 @@ async def cast(it: Shown, key: str) -> Vote:
 
 
 async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = iter(["tuned", "base", "tuned", "base"])
     monkeypatch.setattr(try_screen.secrets, "choice", lambda sides: next(places))
-    async with trying(found, blind=True) as it:
+    async with trying(quick, blind=True) as it:
         await it.until(lambda: it.screen.drawn)
         await it.press("f2")
         seen: list[str] = []
@@ -177,16 +191,16 @@ async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
         tuned = it.screen.answers["tuned"].text
         assert tuned.split()[0] in str(left.query_one(".answer--text").render())
         await it.press("enter", "enter")  # impatience is no vote
-        assert read_votes(found.folder) == ([], 0)
+        assert read_votes(quick.folder) == ([], 0)
         await it.press("a")
         assert it.titles() == ["A was tuned", "B was base"]
         await it.shows("saved: you took tuned", "tuned in 1 of 1 decided vote")
         assert not it.screen.query_one(VoteBar).display
         assert it.app.focused is it.prompt
-        (vote,), _ = read_votes(found.folder)
+        (vote,), _ = read_votes(quick.folder)
         assert (vote.a, vote.choice, vote.preferred) == ("tuned", "A", "tuned")
         assert (vote.tuned, vote.prompt) == (tuned, it.screen.drawn[0])
-        assert (vote.sampling, vote.weights_sha256) == (SHORT, found.weights_sha256)
+        assert (vote.sampling, vote.weights_sha256) == (SHORT, quick.weights_sha256)
         again = [await cast(it, key) for key in ("a", "t", "x")]
         assert [(one.a, one.choice, one.preferred) for one in again] == [
             *(("base", "A", "base"), ("tuned", "tie", None), ("base", "both bad", None)),
@@ -194,15 +208,16 @@ async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
         await it.shows("tuned in 1 of 2 decided votes")
 
 
-async def test_both_sides_come_to_both_places(found: Tryable) -> None:
-    async with trying(found, blind=True, sampling=replace(SHORT, max_new_tokens=1)) as it:
+@pytest.mark.slow
+async def test_both_sides_come_to_both_places(quick: Tryable) -> None:
+    async with trying(quick, blind=True, sampling=replace(SHORT, max_new_tokens=1)) as it:
         await it.until(lambda: it.screen.drawn)
         places = {(await cast(it, "t")).a for _ in range(12)}
     assert places == {"base", "tuned"}  # missed once in 2048 times
 
 
-async def test_a_vote_comes_before_the_next_prompt_or_is_let_go(found: Tryable) -> None:
-    async with trying(found) as it:
+async def test_a_vote_comes_before_the_next_prompt_or_is_let_go(quick: Tryable) -> None:
+    async with trying(quick) as it:
         await it.until(lambda: it.screen.drawn)
         await it.press("f3")
         await it.shows("BLIND", "the sides are shuffled")
@@ -217,11 +232,11 @@ async def test_a_vote_comes_before_the_next_prompt_or_is_let_go(found: Tryable) 
         await it.press("f3", "f2")
         await it.answered()
         assert it.titles() == ["base", "tuned"]
-        assert read_votes(found.folder) == ([], 0)
+        assert read_votes(quick.folder) == ([], 0)
 
 
 async def test_what_is_typed_meanwhile_is_no_vote(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
     slow = duo_module._Writer.step
@@ -231,7 +246,7 @@ async def test_what_is_typed_meanwhile_is_no_vote(
         return slow(self, *arguments)
 
     monkeypatch.setattr(duo_module._Writer, "step", waits)
-    async with trying(found, blind=True) as it:
+    async with trying(quick, blind=True) as it:
         await it.press(*"Why", "enter")
         await it.press(*" a b")
         go.set()
@@ -239,18 +254,18 @@ async def test_what_is_typed_meanwhile_is_no_vote(
         await it.shows("then vote: f6, then a, b, t or x")
         await it.press("a")
         assert it.prompt.text == "Why a ba"
-        assert read_votes(found.folder) == ([], 0)
+        assert read_votes(quick.folder) == ([], 0)
         await it.press("f6", "b")
-        assert len(read_votes(found.folder)[0]) == 1
+        assert len(read_votes(quick.folder)[0]) == 1
 
 
 async def test_a_vote_that_cannot_be_written_tells_nothing_and_can_be_cast_again(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(folder: Path, vote: Vote) -> None:
         raise OSError(28, "No space left on device")
 
-    async with trying(found, blind=True) as it:
+    async with trying(quick, blind=True) as it:
         await it.press(*"Why", "enter")
         await it.answered()
         with monkeypatch.context() as patch:
@@ -259,12 +274,12 @@ async def test_a_vote_that_cannot_be_written_tells_nothing_and_can_be_cast_again
             await it.shows("not saved: No space left on device; vote again")
         assert it.titles() == ["A", "B"]
         await it.press("a")
-        assert len(vote_file.read_votes(found.folder)[0]) == 1
+        assert len(vote_file.read_votes(quick.folder)[0]) == 1
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+c"])
 async def test_a_key_stops_the_answers_and_again_leaves(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch, key: str
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     step = duo_module._Writer.step
 
@@ -274,7 +289,7 @@ async def test_a_key_stops_the_answers_and_again_leaves(
         return "writing"  # whatever it is
 
     monkeypatch.setattr(duo_module._Writer, "step", slow)
-    async with trying(found, blind=True, sampling=Sampling(max_new_tokens=100_000)) as it:
+    async with trying(quick, blind=True, sampling=Sampling(max_new_tokens=100_000)) as it:
         await it.press(*"Why", "enter")
         await it.until(lambda: len(it.screen.answers) == 2)
         await it.press(key)
@@ -323,12 +338,12 @@ async def test_a_model_that_does_not_load_is_told(
 
 
 async def test_a_prompt_that_cannot_be_answered_is_told_and_another_can_be_asked(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(self: Any, *arguments: Any) -> Any:
         raise RunError("The model's figures are no numbers.", hint="look", code="TRY_FAILED")
 
-    async with trying(found, blind=True) as it:
+    async with trying(quick, blind=True) as it:
         with monkeypatch.context() as patch:
             patch.setattr(duo_module._Writer, "step", refuses)
             await it.press(*"Why", "enter")
@@ -339,8 +354,8 @@ async def test_a_prompt_that_cannot_be_answered_is_told_and_another_can_be_asked
         assert it.titles() == ["A", "B"]
 
 
-async def test_settings_are_taken_or_refused_in_words(found: Tryable) -> None:
-    async with trying(found, WIDE) as it:
+async def test_settings_are_taken_or_refused_in_words(quick: Tryable) -> None:
+    async with trying(quick, WIDE) as it:
         await it.press("f4")
         dialog = it.app.screen
         assert isinstance(dialog, SettingsDialog)
@@ -376,8 +391,8 @@ async def test_one_side_alone_is_said_and_not_voted_on(trained: Path) -> None:
         assert set(it.screen.answers) == {"tuned"}
 
 
-async def test_help_and_a_window_that_is_too_small(found: Tryable) -> None:
-    async with trying(found, ready=False) as it:
+async def test_help_and_a_window_that_is_too_small(quick: Tryable) -> None:
+    async with trying(quick, ready=False) as it:
         await it.press("f1")
         assert isinstance(it.app.screen, HelpScreen)
         await it.shows("have both answer the prompt", "Voting")
@@ -388,10 +403,10 @@ async def test_help_and_a_window_that_is_too_small(found: Tryable) -> None:
 
 
 async def test_words_of_a_model_do_not_steer_the_terminal(
-    found: Tryable, monkeypatch: pytest.MonkeyPatch
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duo_module.Duo, "_text", lambda *_, **__: "\x1b[2J[bold]not markup[/]")
-    async with trying(found) as it:
+    async with trying(quick) as it:
         await it.press(*"Why", "enter")
         await it.answered()
         await it.shows("[bold]not markup[/]")
