@@ -15,7 +15,6 @@ from backprop_tui.probe.survey import data_source, rows_for
 
 Prompt = tuple[Message, ...]
 LARGEST = 1 << 26  # bytes of a file of prompts
-CODE = "TRY_PROMPTS_UNUSABLE"
 
 
 def heldout_prompts(run: RunFile) -> list[Prompt]:
@@ -28,7 +27,7 @@ def heldout_prompts(run: RunFile) -> list[Prompt]:
         raise InputError(
             "This run holds no rows out, so it has no held-out prompts.",
             hint="type a prompt, or give a file with --prompts",
-            code=CODE,
+            code="TRY_PROMPTS_UNUSABLE",
         )
     loaded = load(data_source(run))
     made = run.provenance
@@ -37,7 +36,7 @@ def heldout_prompts(run: RunFile) -> list[Prompt]:
             f"{run.data.path} is not the data this run was trained on, so which rows were held "
             "out is not known.",
             hint="put it back, type a prompt, or give a file with --prompts",
-            code=CODE,
+            code="TRY_PROMPTS_UNUSABLE",
         )
     _, heldout = split(rows_for(run, loaded.rows), run.data.heldout, run.data.heldout_seed)
     return [prompt for prompt in dict.fromkeys(map(prompt_of, heldout)) if prompt]
@@ -92,5 +91,5 @@ def _unusable(message: str) -> InputError:
     return InputError(
         message,
         hint='one prompt a line; in a .jsonl file a text, or {"prompt": …}, a line',
-        code=CODE,
+        code="TRY_PROMPTS_UNUSABLE",
     )

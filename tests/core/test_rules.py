@@ -355,6 +355,65 @@ EXAMPLES = [
         rate("orpo", 0.01),
         ("0.011",),
     ),
+    *(
+        Example(
+            "objective-rate-high",
+            "warning",
+            "training.learning_rate",
+            rate(method, usual * 11),
+            rate(method, usual * 10),
+            ("11 times", f"the rate {method} is trained with"),
+        )
+        for method, usual in {
+            "dpo": 5e-6,
+            "ipo": 5e-6,
+            "cpo": 1e-4,
+            "slic": 5e-6,
+            "rrhf": 5e-6,
+            "rdpo": 5e-6,
+        }.items()
+    ),
+    Example(
+        "objective-rate-high",
+        "warning",
+        "training.learning_rate",
+        World("cpo", {**BF16_FULL, "training.learning_rate": 6e-6}),
+        World("cpo", {**BF16_FULL, "training.learning_rate": 5e-6}),
+        ("5e-07: as published, full fine-tuning",),
+    ),
+    Example(
+        "ipo-gap-wide",
+        "warning",
+        "ipo.tau",
+        World("ipo", {"ipo.tau": 0.01}),
+        World("ipo", {"ipo.tau": 0.1}),
+        ("a gap of 1 / (2 tau) = 50", "per token"),
+    ),
+    *(
+        Example(
+            "knob-unpublished",
+            "warning",
+            key,
+            World(key.partition(".")[0], {key: value}),
+            World(key.partition(".")[0], {key: edge}),
+            (f"{key} = {value:g} lies outside", words),
+        )
+        for key, value, edge, words in (
+            ("dpo.beta", 0.009, 0.01, "may go far from the base"),
+            ("dpo.beta", 0.6, 0.5, "hardly learns"),
+            ("rdpo.beta", 0.6, 0.5, "hardly learns"),
+            ("rdpo.alpha", 0.009, 0.01, "this is dpo"),
+            ("rdpo.alpha", 1.1, 1.0, "the difference in length outweighs"),
+            ("ipo.tau", 1.1, 1.0, "stays the base"),
+            ("cpo.beta", 0.6, 0.5, "summed log-probabilities are large"),
+            ("cpo.beta", 0.009, 0.01, "imitation alone"),
+            ("cpo.imitation_weight", 0.09, 0.1, "no reference model"),
+            ("slic.delta", 11.0, 10.0, "go on pulling"),
+            ("slic.delta", 0.09, 0.1, "leads at all"),
+            ("slic.imitation_weight", 11.0, 10.0, "sft does for less"),
+            ("rrhf.imitation_weight", 0.09, 0.1, "no reference model"),
+        )
+    ),
     Example(
         "lora-rate-low",
         "note",

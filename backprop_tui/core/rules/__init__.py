@@ -1,7 +1,7 @@
 """RULES: what to refuse and what to warn about, each a pure function of a Case.
 
-Adding a rule is a function in `method.py`, `kto.py`, `data.py`, `quality.py`, `machine.py`,
-`memory.py` or `guards.py`, its place in that file's tuple, its line in docs/codes.md and a test.
+Adding a rule is a function in `method.py`, `objectives.py`, `kto.py`, `data.py`, `quality.py`,
+`machine.py`, `memory.py` or `guards.py`, its place in that file's tuple, its line in docs/codes.md and a test.
 Level "problem" refuses; the rest may run.
 """
 
@@ -17,11 +17,12 @@ from backprop_tui.core.rules.kto import KTO_RULES
 from backprop_tui.core.rules.machine import MACHINE_RULES
 from backprop_tui.core.rules.memory import MEMORY_RULES
 from backprop_tui.core.rules.method import METHOD_RULES
+from backprop_tui.core.rules.objectives import OBJECTIVE_RULES
 from backprop_tui.core.rules.quality import QUALITY_RULES
 from backprop_tui.core.runfile import RunFile
 
 RULES: tuple[Rule, ...] = (
-    *(*METHOD_RULES, *KTO_RULES, *DATA_RULES),
+    *(*METHOD_RULES, *OBJECTIVE_RULES, *KTO_RULES, *DATA_RULES),
     *(*QUALITY_RULES, *MACHINE_RULES, *MEMORY_RULES, *GUARD_RULES),
 )
 LEVELS: tuple[Level, ...] = ("problem", "warning", "note")

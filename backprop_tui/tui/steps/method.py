@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from backprop_tui.core.methods import METHODS, Method, Preset
+from backprop_tui.core.methods import METHODS, Knob, Method, Preset
 from backprop_tui.core.recommend import Reason
 from backprop_tui.core.text import rate
 from backprop_tui.tui.field import ChoiceField, Field, SwitchField, TextField, planner
@@ -104,7 +104,7 @@ def knobs(method: Method) -> list[Field]:
             _label(knob.name),
             "number",
             empty=rate(knob.default),
-            help=f"{knob.help} Default {rate(knob.default)}.",
+            help=_help(method, knob),
         )
         for knob in method.knobs
     ]
@@ -114,6 +114,12 @@ def knobs(method: Method) -> list[Field]:
     if method.name == "kto":
         fields.append(SwitchField("kto.rebalance", "rebalance"))
     return fields
+
+
+def _help(method: Method, knob: Knob) -> str:
+    """What a knob does; of the other objectives with its source, as no advice names it."""
+    source = f" ({knob.source})" if method.other else ""
+    return f"{knob.help} Default {rate(knob.default)}{source}."
 
 
 def reasons(view: View) -> Content:
