@@ -17,17 +17,25 @@ from textual.widgets import Input
 from backprop_tui.cli.run import DEMO
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
+from backprop_tui.core.effective import effective
 from backprop_tui.core.events import Event, Finished, Started, Step, from_line, to_line
 from backprop_tui.core.facts import Facts, GpuFacts, Quantiles
 from backprop_tui.core.memory_question import MemoryAnswer, MemoryQuestion, as_json, from_json
+from backprop_tui.core.rows import Message
 from backprop_tui.core.runfile import RunFile
+from backprop_tui.core.votes import SIDES, Answer, Side
 from backprop_tui.core.what_fits import wanted
 from backprop_tui.probe.memory import MemoryOracle
+from backprop_tui.train.trying import Tryable
+from backprop_tui.tui import try_screen
 from backprop_tui.tui.keeper import new_plan
 from backprop_tui.tui.memory_asker import questions
 from backprop_tui.tui.messages import RunEvent
 from backprop_tui.tui.monitor import MonitorScreen
 from backprop_tui.tui.row_view import RowViewScreen
+from backprop_tui.tui.try_app import TryApp
+from backprop_tui.tui.try_widgets import PromptArea
+from backprop_tui.tui.try_worker import Answered, Prompts, Ready, Writer
 from tests.conftest import run_training
 from tests.core.exact import told
 from tests.core.worlds import LLAMA_8B
@@ -197,6 +205,48 @@ async def test_monitor_moment(moment: str, request: pytest.FixtureRequest) -> No
         screen.draw()
         await shown.pilot.pause()
         compare(shown.app, moment, request)
+
+
+# Written by the demo's model and its base, greedily.
+TRIED: dict[Side, Answer] = {
+    "base": Answer(
+        "Try a stew. Brown the onions in a little oil and warm the beans with garlic. "
+        "Add a spoon of vinegar.",
+        26,
+        "ended",
+        0.4,
+    ),
+    "tuned": Answer(
+        "Try a pan dish. Boil the potatoes for fifteen minutes and toast the bread in cubes.",
+        22,
+        "ended",
+        0.4,
+    ),
+}
+
+
+async def test_a_run_tried_blind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(Writer, "start", lambda self: None)  # nothing is loaded
+    monkeypatch.setattr(try_screen.secrets, "choice", lambda sides: "tuned")
+    folder, run = tmp_path / "simpo-pocket", demo_run()
+    folder.mkdir()
+    plan, facts = effective(run, Facts()), replace(LLAMA_8B, name="pocket")
+    app = TryApp(
+        Tryable(folder, run, plan, folder, "ab", facts, None, SIDES), blind=True, sampling=None
+    )
+    async with app.run_test(size=WIDE) as pilot:
+        screen = app.trying
+        asked = (Message("user", "What can I cook with mushrooms and beans?"),)
+        screen.post_message(Ready())
+        screen.post_message(Prompts([asked] * 80))
+        await pilot.press("f2")
+        screen.post_message(Answered(screen.number, TRIED))
+        await pilot.pause()
+        screen.query_one(PromptArea).cursor_blink = False
+        await pilot.pause()
+        compare(app, "try", request)
 
 
 def test_the_recorded_run_learned() -> None:

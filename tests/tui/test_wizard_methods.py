@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from textual.widgets import OptionList
+from typer.testing import CliRunner
 
+from backprop_tui.cli import app
 from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile_io import change
 from backprop_tui.tui.keeper import new_plan
@@ -51,6 +55,39 @@ async def test_another_objective_is_taken_by_keyboard_with_its_numbers(
         await it.type("0.25")
         assert it.app.plan.knobs[knob.name] == 0.25
         assert clipped(it.app) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, (NARROW, WIDE)[i % 2]) for i, name in enumerate(OTHERS)]
+)
+async def test_another_objective_makes_a_run_file_that_check_accepts(
+    tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    """From the list to the file, by keyboard; help and source of each number are on the way."""
+    path = tmp_path / "mine.toml"
+    async with wizard(size, run=change(PLAN, {"method": "kto"}), save_to=path) as it:
+        await it.go("method")
+        await it.press(*["down"] * (1 + OTHERS.index(name)), "enter")
+        for knob in METHODS[name].knobs:
+            control = it.input(f"{name}.{knob.name}")
+            control.focus()
+            words = knob.help.split()
+            await it.shows(" ".join(words[:3]), knob.source.split(",")[0])
+        await it.go("tuning")
+        rate = it.input("training.learning_rate")
+        rate.focus()
+        rate.value = "0.005"
+        await it.until(lambda: "objective-rate-high" in it.codes())
+        assert f"the rate {name} is trained with" in it.notes("training.learning_rate")
+        rate.value = ""
+        await it.until(lambda: "objective-rate-high" not in it.codes())
+        await it.go("review")
+        await it.press("ctrl+s", "enter")
+        await it.until(path.is_file)
+        assert clipped(it.app) == []
+    done = CliRunner().invoke(app, ["check", str(path), "--rough"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert f'method = "{name}"' in path.read_text()
 
 
 async def test_the_line_cannot_be_chosen() -> None:

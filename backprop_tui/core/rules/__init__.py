@@ -1,7 +1,8 @@
 """RULES: what to refuse and what to warn about, each a pure function of a Case.
 
 Adding a rule is a function in `method.py`, `objectives.py`, `kto.py`, `data.py`, `quality.py`,
-`machine.py`, `memory.py` or `guards.py`, its place in that file's tuple, its line in docs/codes.md and a test.
+`machine.py`, `memory.py` or `guards.py`, its place in that file's tuple, its line in docs/codes.md
+and a test.
 Level "problem" refuses; the rest may run.
 """
 
