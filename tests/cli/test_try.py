@@ -61,7 +61,7 @@ def test_both_answers_in_plain_text_from_a_shell(home: Path) -> None:
 
 def test_json_of_a_file_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("Why?\nHow?\n")
-    done = here("a", "--prompts", tmp_path / "p.txt", "--max-new-tokens", 3, "--json")
+    done = here("a", "--prompts", tmp_path / "p.txt", "--max-new-tokens", "3", "--json")
     found: dict[str, Any] = json.loads(done.stdout)
     asked = [one["prompt"] for one in found["answers"]]
     assert asked == [[{"role": "user", "content": text}] for text in ("Why?", "How?")]

@@ -84,7 +84,7 @@ def test_a_torn_line_is_no_vote(line: str) -> None:
 
 def votes(tuned: int, base: int = 0, *, a: int = 0, ties: int = 0, bad: int = 0) -> list[Vote]:
     """So many for each side; of the decided ones `a` took A."""
-    sides: list[Side] = ["tuned"] * tuned + ["base"] * base
+    sides: list[Side] = ["tuned" if i < tuned else "base" for i in range(tuned + base)]
     found = []
     for i, side in enumerate(sides):
         other: Side = "base" if side == "tuned" else "tuned"

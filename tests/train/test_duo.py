@@ -81,9 +81,9 @@ def test_an_adapter_on_and_off_is_what_transformers_and_peft_write(
     with model.disable_adapter():
         assert found["base"].text == generated(model, tokenizer)
     assert found["base"].text != found["tuned"].text
-    assert ask(duo) == {  # the adapter is on again, and nothing is left of the first time
-        side: replace(answer, seconds=pytest.approx(answer.seconds, abs=60))
-        for side, answer in found.items()
+    again = ask(duo)  # the adapter is on again, and nothing is left of the first time
+    assert {side: one.text for side, one in again.items()} == {
+        side: one.text for side, one in found.items()
     }
 
 

@@ -7,6 +7,7 @@ tests/data/demo_events.jsonl, and redraws. The test draws from those events and 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from backprop_tui.core.votes import SIDES, Answer, Side
 from backprop_tui.core.what_fits import wanted
 from backprop_tui.probe.memory import MemoryOracle
 from backprop_tui.train.trying import Tryable
-from backprop_tui.tui import try_screen
 from backprop_tui.tui.keeper import new_plan
 from backprop_tui.tui.memory_asker import questions
 from backprop_tui.tui.messages import RunEvent
@@ -229,7 +229,7 @@ async def test_a_run_tried_blind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(Writer, "start", lambda self: None)  # nothing is loaded
-    monkeypatch.setattr(try_screen.secrets, "choice", lambda sides: "tuned")
+    monkeypatch.setattr(secrets, "choice", lambda sides: "tuned")
     folder, run = tmp_path / "simpo-pocket", demo_run()
     folder.mkdir()
     plan, facts = effective(run, Facts()), replace(LLAMA_8B, name="pocket")

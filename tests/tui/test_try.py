@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -125,7 +126,7 @@ async def test_a_typed_prompt_is_answered_by_both(found: Tryable, size: tuple[in
         assert it.screen.asked == (Message("user", "Why\nso"),)
         assert it.prompt.text == "Why\nso"  # to be changed and asked again
         for side in ("base", "tuned"):
-            first = it.screen.answers[side].text.split()[0]  # type: ignore[index]
+            first = it.screen.answers[side].text.split()[0]
             assert first in it.text
         await it.shows("done: ", "tokens/s together", "simpo on pocket, CPU, fp32", "greedy")
         assert clipped(it.app) == []  # type: ignore[arg-type]
@@ -174,7 +175,7 @@ async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
     quick: Tryable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = iter(["tuned", "base", "tuned", "base"])
-    monkeypatch.setattr(try_screen.secrets, "choice", lambda sides: next(places))
+    monkeypatch.setattr(secrets, "choice", lambda sides: next(places))
     async with trying(quick, blind=True) as it:
         await it.until(lambda: it.screen.drawn)
         await it.press("f2")
