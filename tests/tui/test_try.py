@@ -116,7 +116,7 @@ async def trying(
     assert not app.trying.writer.is_alive()
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
+@pytest.mark.parametrize("size", [NARROW, pytest.param(WIDE, marks=pytest.mark.slow)])
 async def test_a_typed_prompt_is_answered_by_both(found: Tryable, size: tuple[int, int]) -> None:
     async with trying(found, size) as it:
         await it.shows("ready: type a prompt and press enter")
@@ -278,7 +278,7 @@ async def test_a_vote_that_cannot_be_written_tells_nothing_and_can_be_cast_again
         assert len(vote_file.read_votes(quick.folder)[0]) == 1
 
 
-@pytest.mark.parametrize("key", ["escape", "ctrl+c"])
+@pytest.mark.parametrize("key", ["escape", pytest.param("ctrl+c", marks=pytest.mark.slow)])
 async def test_a_key_stops_the_answers_and_again_leaves(
     quick: Tryable, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
