@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long a case takes tells of the machine, not of the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: steadier and faster
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network

