@@ -79,7 +79,7 @@ def judge(
     history = History()
     for event in Follower(folder / "events.jsonl").read():
         history.add(event)
-    weights = _weights(folder, run, history)
+    weights = learned(folder, run, history)
     kind = _kind(run, kind, gguf)
     precision, base, needed = merged_precision(run), None, tree_size(weights)
     if kind == "merged":
@@ -155,8 +155,8 @@ def run_file_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "run.toml").read_bytes()).hexdigest()
 
 
-def _weights(folder: Path, run: RunFile, history: History) -> Path:
-    """The folder of the result. InputError RUN_NOTHING_LEARNED: there is none."""
+def learned(folder: Path, run: RunFile, history: History) -> Path:
+    """The folder of a run's result. InputError RUN_NOTHING_LEARNED: there is none."""
     weights = folder / ("adapter" if run.lora else "model")
     ended = history.ended
     config = weights / ("adapter_config.json" if run.lora else "config.json")
@@ -169,7 +169,7 @@ def _weights(folder: Path, run: RunFile, history: History) -> Path:
         else "it did not come to its end, nor was it stopped and saved"
     )
     raise InputError(
-        f"{folder}: this run has nothing to export: {why}.",
+        f"{folder}: this run has no result yet: {why}.",
         hint=f"go on with it: backprop-tui resume {as_typed(folder)}",
         code="RUN_NOTHING_LEARNED",
     )
