@@ -7,6 +7,7 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.ablate import ablate_command
 from backprop_tui.cli.background import resume_command
 from backprop_tui.cli.check import check_command
 from backprop_tui.cli.data import data_command
@@ -45,6 +46,7 @@ app.command("pause")(pause_command)
 app.command("demo")(demo_command)
 app.command("watch")(watch_command)
 app.command("review")(review_command)
+app.command("ablate")(ablate_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 

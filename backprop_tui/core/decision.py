@@ -119,6 +119,11 @@ def decide(field: Field, interval: Intervals) -> Decision:
             f"margin ({clean(leader.cleanliness)} against {clean(second.cleanliness)})."
         )
         reasons = [_interval(leader, second, intervals[second.setting])]
+        if intervals[second.setting][0] <= 0:
+            reasons.append(
+                "That interval includes none at all: other pairs, or another seed, may turn it "
+                "round. Several seeds (--seeds 3) say whether the lead lasts."
+            )
     else:
         preferred = _simplest(field, _undecided(field, leader, second))
         sentence = (

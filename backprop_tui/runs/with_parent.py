@@ -14,12 +14,18 @@ import sys
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def main() -> None:
-    """SIGTERM comes when the thread that started this process ends: stop after the step, save."""
+def end_with_parent() -> None:
+    """SIGTERM comes when the thread that started this process ends: a run stops after its step
+    and saves. Exits where it is gone already."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went before it could be watched
+    if parent == 1 or os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)
+
+
+def main() -> None:
+    """The whole command line, so watched."""
+    end_with_parent()
     from backprop_tui.__main__ import main as program
 
     program()

@@ -14,6 +14,7 @@ from types import FrameType
 
 from backprop_tui.core.errors import EXIT_OK, EXIT_RUN, EXIT_STOPPED, BackpropError
 from backprop_tui.runs.ablation import write_scores, write_whole
+from backprop_tui.runs.with_parent import end_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--base", action="store_true")
     parser.add_argument("--trust-remote-code", action="store_true")
+    parser.add_argument("--with-parent", action="store_true")
     given = parser.parse_args(arguments)
     asked: list[int] = []
 
@@ -30,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         asked.append(number)
 
     signal.signal(signal.SIGTERM, stop)
+    if given.with_parent:
+        end_with_parent()
     from backprop_tui.train.evals.heldout import heldout_pairs
 
     try:

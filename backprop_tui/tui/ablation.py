@@ -1,0 +1,292 @@
+"""`ablate` on a terminal: the table of the cells while they are trained, then the decision."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backprop_tui.core import runfile_io
+from backprop_tui.core.ablation_text import MEASURES
+from backprop_tui.core.cells import Field
+from backprop_tui.core.decision import Decision
+from backprop_tui.core.errors import BackpropError
+from backprop_tui.core.grid import Ablation
+from backprop_tui.core.text import duration, plural
+from backprop_tui.runs.ablation import AblationFolder
+from backprop_tui.runs.ablation_table import Row, Table, seconds_a_step
+from backprop_tui.runs.requests import is_run
+from backprop_tui.tui.cell_screen import CellScreen
+from backprop_tui.tui.cell_table import CellTable
+from backprop_tui.tui.ending import Question
+from backprop_tui.tui.outlive import OutlivingApp, outliving
+from backprop_tui.tui.panels.panel import words
+from backprop_tui.tui.put import put
+from backprop_tui.tui.signs import SIGNS, is_plain
+from backprop_tui.tui.terminal import captured_output, output_log
+from backprop_tui.tui.too_small import TooSmall, watch_size
+
+EVERY = 0.5  # seconds between two looks
+Done = tuple[Field, Decision]
+Stopping = Callable[[], bool]
+Work = Callable[[Stopping, Callable[[str], None]], Done | None]
+
+
+class AblationScreen(Screen[None]):
+    """A line a cell; below it the decision, or what it waits for."""
+
+    CSS_PATH = "ablation.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "q,ctrl+q",
+            "leave",
+            "Stop",
+            key_display="q",
+            id="ablation.stop",
+            tooltip="Stop and save the running cell, and leave; at the end just leave",
+            priority=True,
+        ),
+        Binding("ctrl+c", "leave", "Stop", show=False, priority=True),
+    ]
+
+    def __init__(
+        self, plan: Ablation, look: Callable[[], list[Row]], clock: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self.plan, self._look, self._clock = plan, look, clock
+        self._began = clock()
+        self.rows: list[Row] = []
+        self.decision: Decision | None = None
+
+    def compose(self) -> ComposeResult:
+        """Head, table, decision, what is going on, keys."""
+        yield Static("", id="head")
+        with VerticalScroll(id="around", can_focus=False) as around:
+            around.border_title = "cells"
+            yield CellTable(id="table")
+        with VerticalScroll(id="decision-box", can_focus=False) as box:
+            box.border_title = "decision"
+            yield Static("", id="decision")
+        yield Static("", id="said")
+        yield Footer(show_command_palette=False)
+        yield TooSmall()
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self.set_class(is_plain(), "plain")
+        self.query_one(CellTable).focus()
+        self._explain()
+        self.run_worker(self._follow())
+
+    def on_resize(self, event: Resize) -> None:
+        """Too small a window is said."""
+        watch_size(self, event.size)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                self.show(await asyncio.to_thread(self._look))
+            except OSError as error:
+                self.say(f"{error.filename}: {error.strerror or error}; it is tried again")
+            await asyncio.sleep(EVERY)
+
+    def show(self, rows: list[Row]) -> None:
+        """Show the cells as they are."""
+        self.rows = rows
+        chosen = self.decision.setting if self.decision else None
+        self.query_one(CellTable).show(rows, chosen)
+        put(self.query_one("#head", Static), self._head(), layout=False)
+
+    def decided(self, decision: Decision) -> None:
+        """Show what came of it."""
+        self.decision = decision
+        title = {"winner": f"{SIGNS.done} decision: a winner"}.get(
+            decision.kind, f"{SIGNS.note} decision: {decision.kind.replace('-', ' ')}"
+        )
+        box = self.query_one("#decision-box", VerticalScroll)
+        box.border_title = title
+        box.set_class(decision.kind == "winner", "decided")
+        text = [Content.styled(words(decision.sentence), "bold")]
+        text += [Content(words(f"{SIGNS.dot} {reason}")) for reason in decision.reasons]
+        put(self.query_one("#decision", Static), Content("\n").join(text))
+        self.say("everything is kept in the folder; q leaves")
+        self.refresh_bindings()
+        if self.rows:
+            self.show(self.rows)
+
+    def say(self, text: str) -> None:
+        """One line of what is going on."""
+        put(self.query_one("#said", Static), Content(words(text)), layout=False)
+
+    def _explain(self) -> None:
+        rule = (
+            "The winner needs at least one more held-out pair right than the runner-up and a "
+            "cleaner margin; else the simpler setting is preferred."
+        )
+        text = [Content(words(rule)), Content.styled(words(MEASURES), "$text-muted")]
+        put(self.query_one("#decision", Static), Content("\n").join(text))
+
+    def _head(self) -> Content:
+        cells = self.rows[1:]
+        over = sum(row.state in ("scored", "trained", "failed") for row in cells)
+        parts = [f"{over} of {plural(len(cells), 'cell')} done"]
+        parts.append(f"{duration(self._clock() - self._began)} elapsed")
+        left, pace = self._steps_left(), seconds_a_step(cells)
+        if left and pace:
+            parts.append(f"about {duration(left * pace)} of training left")
+        elif left is None:
+            parts.append("time left not known yet")
+        first = Content.assemble(("ablate", "bold"), f"  {words(self.plan.grid)}")
+        return Content("\n").join([first, Content(f" {SIGNS.dot} ".join(parts))])
+
+    def _steps_left(self) -> int | None:
+        """Of all cells; one that has not begun takes as many as those that have. None: unknown."""
+        known = [row.steps for row in self.rows if row.steps]
+        if not known:
+            return None
+        return sum(
+            max(0, (row.steps or max(known)) - row.step)
+            for row in self.rows[1:]
+            if row.state != "failed"
+        )
+
+    @on(CellTable.Taken)
+    def watch_cell(self, event: CellTable.Taken) -> None:
+        """The monitor of a cell."""
+        app = self.app
+        assert isinstance(app, AblationApp)
+        app.watch_cell(event.name)
+
+    def action_leave(self) -> None:
+        """Ask to stop, or leave what is over."""
+        app = self.app
+        assert isinstance(app, AblationApp)
+        app.ask_to_leave()
+
+
+class AblationApp(OutlivingApp):
+    """The table, and a thread that does the work. When the terminal goes, the work goes on."""
+
+    TITLE = "backprop-tui"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        Path(__file__).with_name(name) for name in ("app.tcss", "steps.tcss")
+    ]
+
+    def __init__(
+        self,
+        folder: AblationFolder,
+        plan: Ablation,
+        work: Work,
+        *,
+        look: Callable[[], list[Row]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.folder, self.plan = folder, plan
+        self.table = AblationScreen(plan, look or Table(folder, plan).rows, clock)
+        self.done: Done | None = None
+        self.error: BaseException | None = None
+        self._stop = threading.Event()
+        self._work = work
+        self.thread = threading.Thread(target=self._run, name="ablation", daemon=True)
+
+    def on_mount(self) -> None:
+        """The table is all there is; the work begins."""
+        self.set_class(is_plain(), "-plain")
+        self.push_screen(self.table)
+        self.thread.start()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is no plan to go back to."""
+        return action != "back_to_plan" and super().check_action(action, parameters)
+
+    def _run(self) -> None:
+        try:
+            self.done = self._work(self._stop.is_set, self._tell)
+        except (BackpropError, OSError) as error:
+            self.error = error
+        self._in_loop(self._over)
+
+    def _tell(self, text: str) -> None:
+        self._in_loop(lambda: self.table.say(text) if self.table.is_mounted else None)
+
+    def _over(self) -> None:
+        """The work has ended: show what came of it, or leave when that was asked for."""
+        if self.done is None or self._stop.is_set():
+            self.exit(return_code=0)
+            return
+        if isinstance(self.screen, Question):
+            self.screen.dismiss(False)
+        self.table.decided(self.done[1])
+
+    def watch_cell(self, name: str) -> None:
+        """Its monitor, once it has begun."""
+        path = self.folder.cell(name)
+        if not (is_run(path) and (path / "run.toml").is_file()):
+            self.notify(f"{name} has not begun.")
+            return
+        try:
+            run, _ = runfile_io.read(path / "run.toml", (), {})
+        except BackpropError as error:
+            self.notify(error.message, severity="error")
+            return
+        self.push_screen(CellScreen(run, path))
+
+    def ask_to_leave(self) -> None:
+        """Leave what is over; else ask whether to stop."""
+        if not self.thread.is_alive():
+            self.exit(return_code=0)
+        elif self._stop.is_set():
+            self.table.say(f"still stopping: the cell finishes its step and saves{SIGNS.more}")
+        elif not isinstance(self.screen, Question):
+            title = "Stop the ablation?"
+            text = (
+                "The running cell stops after the step in progress and saves. The same command "
+                "goes on from there; what is finished is not done again."
+            )
+            self.push_screen(Question(title, text, yes="Stop and save", no="Go on"), self._answered)
+
+    def _answered(self, yes: bool | None) -> None:
+        if yes:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop and save the running cell, then leave."""
+        self._stop.set()
+        self.table.say(f"stopping after this step and saving{SIGNS.more}")
+        if not self.thread.is_alive():
+            self.exit(return_code=0)
+
+    def terminate(self) -> None:
+        """SIGTERM: the running cell saves first."""
+        self.stop()
+
+    async def action_quit(self) -> None:
+        """As q."""
+        self.ask_to_leave()
+
+
+def show_ablation(folder: AblationFolder, plan: Ablation, work: Work) -> Done | None:
+    """The screen until the user leaves it; what the work came to, None when it was stopped.
+
+    Raises what the work raised. A terminal that goes ends the screen, not the work.
+    """
+    app = AblationApp(folder, plan, work)
+    with captured_output(output_log()) as let_go, outliving(app, let_go):
+        app.run()
+        app.thread.join()
+    if app.error is not None:
+        raise app.error
+    return app.done
