@@ -16,6 +16,7 @@ from backprop_tui.core.methods import MethodName
 from backprop_tui.core.scores import PairLogps, right
 
 BASE = "base"
+ENOUGH = 0.5  # share of the pairs that a cell must have scores of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,11 @@ def compared(
         for setting in settings
         if setting not in left_out and (found := [c for c in cells if c.setting == setting])
     }
+    most = max((len(cell.pairs) for some in by_setting.values() for cell in some), default=0)
+    for cell in (cell for some in by_setting.values() for cell in some):
+        if len(cell.pairs) < most * ENOUGH:  # a model that diverged scores no numbers
+            left_out[cell.setting] = f"{cell.name} has scores of {len(cell.pairs)} of {most} pairs"
+    by_setting = {name: some for name, some in by_setting.items() if name not in left_out}
     kept = [cell for found in by_setting.values() for cell in found]
     numbers = _shared([cell.pairs for cell in kept] + ([base] if base else []))
     if len(numbers) < 2:

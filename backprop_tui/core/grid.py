@@ -19,6 +19,7 @@ from backprop_tui.core.facts import Shape
 from backprop_tui.core.grid_text import Axis, axes_of
 from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
+from backprop_tui.core.runfile_keys import valid_keys
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.core.search_grids import SEARCH_GRIDS, published
 from backprop_tui.core.text import count, rate
@@ -286,7 +287,8 @@ def _cells(
             except ConfigError as error:
                 for one in error.problems:
                     told = replace(one, message=f"{one.message} (from --grid)")
-                    problems.setdefault(one.message, told)
+                    unknown = one.field not in valid_keys()  # whatever its value
+                    problems.setdefault(one.field if unknown else one.message, told)
             else:
                 made.append(Cell(full, name, run.training.seed, dict(all_changes), run))
     if problems:

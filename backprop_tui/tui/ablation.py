@@ -220,10 +220,16 @@ class AblationApp(OutlivingApp):
         self._in_loop(self._over)
 
     def _tell(self, text: str) -> None:
-        self._in_loop(lambda: self.table.say(text) if self.table.is_mounted else None)
+        self._in_loop(lambda: self.table.say(text) if self._there() else None)
+
+    def _there(self) -> bool:
+        """Whether the screen still is; a work outlives it when the terminal is lost."""
+        return self.is_running and self.table.is_mounted
 
     def _over(self) -> None:
         """The work has ended: show what came of it, or leave when that was asked for."""
+        if not self._there():
+            return
         if self.done is None or self._stop.is_set():
             self.exit(return_code=0)
             return

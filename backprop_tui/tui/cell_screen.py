@@ -36,15 +36,33 @@ class CellScreen(WatchScreen):
             self.app.push_screen(screen)
 
 
+TO_THE_TABLE = Binding(
+    "q,ctrl+q", "leave", "Table", tooltip="Back to the table of the ablation", priority=True
+)
+
+
 class _Summary(SummaryScreen):
-    """Leaving it leads to the charts, not out of the program."""
+    """Leaving it leads to the table, not out of the program."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [TO_THE_TABLE]
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        """Close this and the monitor below."""
+        _to_the_table(self)
 
 
 class _Failure(FailureScreen):
     """The same of a cell that failed."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [TO_THE_TABLE]
+
     def action_leave(self) -> None:
-        self.dismiss(None)
+        """Close this and the monitor below."""
+        _to_the_table(self)
+
+
+def _to_the_table(ending: EndScreen) -> None:
+    below = ending.app.screen_stack[-2]
+    ending.dismiss(None)
+    if isinstance(below, CellScreen):
+        ending.app.call_later(below.request_quit)
