@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
+from backprop_tui.core import runfile_io
 from backprop_tui.core.cells import (
     BASE,
     CellScores,
@@ -20,6 +21,7 @@ from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Failed, Finished, Step
 from backprop_tui.core.grid import Ablation, Cell
 from backprop_tui.core.history import History
+from backprop_tui.core.runfile import ProvenanceSection
 from backprop_tui.core.scores import PairLogps, right
 from backprop_tui.runs.ablation import AblationFolder, read_scores
 from backprop_tui.runs.lock import owner
@@ -28,7 +30,7 @@ from backprop_tui.runs.state import read_state
 from backprop_tui.runs.stream import Follower
 
 WINDOW = 10  # steps that the train margin is a mean of
-CellState = Literal["waiting", "running", "scoring", "scored", "stopped", "failed", "trained"]
+CellState = Literal["waiting", "running", "trained", "scored", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,7 @@ class Row:
 
 
 class Table:
-    """The rows of an ablation; each look reads only what is new. busy: what this process knows to
-    be under way, by cell: "running" or "scoring"."""
+    """The rows of an ablation; each look reads only what is new."""
 
     def __init__(self, folder: AblationFolder, plan: Ablation) -> None:
         self.folder, self.plan = folder, plan
@@ -139,14 +140,30 @@ class Table:
         """What can be compared now."""
         cells: list[CellScores] = []
         missing: list[Missing] = []
+        first: tuple[str, ...] | None = None
         for cell in self.plan.cells:
             row = self.row(cell)
             pairs = self.pairs(cell.name)
             if row.state == "scored" and pairs:
+                made = self._made(cell)
+                first = first or made
+                if made != first:
+                    why = "was trained on other data, or another model, than the first cell"
+                    missing.append(Missing(cell.name, cell.setting, why))
+                    continue
                 cells.append(_scores(cell, pairs, row.train))
             else:
                 missing.append(Missing(cell.name, cell.setting, _missing_words(row)))
         return compared(self.plan.settings, cells, self.pairs(BASE) or (), missing)
+
+    def _made(self, cell: Cell) -> tuple[str, ...]:
+        """Hashes of what a cell was trained on."""
+        try:
+            run, _ = runfile_io.read(self.folder.cell(cell.name) / "run.toml", (), {})
+        except BackpropError:
+            return ()
+        made = run.provenance or ProvenanceSection()
+        return made.data_sha256, made.model_sha256, made.chat_template_sha256
 
     def _base(self) -> Row:
         pairs = self.pairs(BASE)

@@ -51,14 +51,24 @@ class AblationScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "q,ctrl+q",
-            "leave",
+            "stop",
             "Stop",
             key_display="q",
             id="ablation.stop",
-            tooltip="Stop and save the running cell, and leave; at the end just leave",
+            tooltip="Stop and save the running cell, then leave",
             priority=True,
         ),
-        Binding("ctrl+c", "leave", "Stop", show=False, priority=True),
+        Binding(
+            "q,ctrl+q",
+            "leave",
+            "Leave",
+            key_display="q",
+            id="ablation.leave",
+            tooltip="Everything is kept in the folder",
+            priority=True,
+        ),
+        Binding("ctrl+c", "stop", "Stop", show=False, priority=True),
+        Binding("ctrl+c", "leave", "Leave", show=False, priority=True),
     ]
 
     def __init__(
@@ -67,6 +77,7 @@ class AblationScreen(Screen[None]):
         super().__init__()
         self.plan, self._look, self._clock = plan, look, clock
         self._began = clock()
+        self._took: float | None = None  # seconds, once everything is over
         self.rows: list[Row] = []
         self.decision: Decision | None = None
 
@@ -112,6 +123,7 @@ class AblationScreen(Screen[None]):
     def decided(self, decision: Decision) -> None:
         """Show what came of it."""
         self.decision = decision
+        self._took = self._clock() - self._began
         title = {"winner": f"{SIGNS.done} decision: a winner"}.get(
             decision.kind, f"{SIGNS.note} decision: {decision.kind.replace('-', ' ')}"
         )
@@ -142,7 +154,7 @@ class AblationScreen(Screen[None]):
         cells = self.rows[1:]
         over = sum(row.state in ("scored", "trained", "failed") for row in cells)
         parts = [f"{over} of {plural(len(cells), 'cell')} done"]
-        parts.append(f"{duration(self._clock() - self._began)} elapsed")
+        parts.append(f"{duration(self._seconds())} elapsed")
         left, pace = self._steps_left(), seconds_a_step(cells)
         if left and pace:
             parts.append(f"about {duration(left * pace)} of training left")
@@ -150,6 +162,9 @@ class AblationScreen(Screen[None]):
             parts.append("time left not known yet")
         first = Content.assemble(("ablate", "bold"), f"  {words(self.plan.grid)}")
         return Content("\n").join([first, Content(f" {SIGNS.dot} ".join(parts))])
+
+    def _seconds(self) -> float:
+        return self._clock() - self._began if self._took is None else self._took
 
     def _steps_left(self) -> int | None:
         """Of all cells; one that has not begun takes as many as those that have. None: unknown."""
@@ -169,8 +184,18 @@ class AblationScreen(Screen[None]):
         assert isinstance(app, AblationApp)
         app.watch_cell(event.name)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping while there is something to stop, then leaving."""
+        if action in ("stop", "leave"):
+            return (self.decision is None) == (action == "stop")
+        return True
+
+    def action_stop(self) -> None:
+        """Ask whether to stop."""
+        self.action_leave()
+
     def action_leave(self) -> None:
-        """Ask to stop, or leave what is over."""
+        """Leave what is over; else ask whether to stop."""
         app = self.app
         assert isinstance(app, AblationApp)
         app.ask_to_leave()
