@@ -71,7 +71,8 @@ class Table:
         """One cell."""
         path = self.folder.cell(cell.name)
         if not is_run(path):
-            return Row(cell.name, "waiting")
+            why = self.refusal(cell.name)
+            return Row(cell.name, "failed" if why else "waiting", why=why)
         owned = owner(path) is not None
         history = self.history(cell)
         pairs = self.pairs(cell.name)
@@ -93,11 +94,13 @@ class Table:
         if isinstance(ended, Failed):
             return replace(found, state="failed", why=ended.message)
         if isinstance(ended, Finished) and not ended.stopped:
-            if pairs is None:
-                why = self.refusal(cell.name)
-                return replace(found, state="failed" if why else "trained", why=why)
-            return _scored(found, pairs)
-        return replace(found, state="stopped")
+            if pairs is not None:
+                return _scored(found, pairs)
+            found = replace(found, state="trained")
+        else:
+            found = replace(found, state="stopped")
+        why = self.refusal(cell.name)
+        return replace(found, state="failed", why=why) if why else found
 
     def history(self, cell: Cell) -> History:
         """What its events say so far."""
