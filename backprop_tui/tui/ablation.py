@@ -100,6 +100,8 @@ class AblationScreen(Screen[None]):
         self.query_one(CellTable).focus()
         self._explain()
         self.run_worker(self._follow())
+        assert isinstance(self.app, AblationApp)
+        self.app.thread.start()  # what it says has a place to stand from here on
 
     def on_resize(self, event: Resize) -> None:
         """Too small a window is said."""
@@ -119,6 +121,8 @@ class AblationScreen(Screen[None]):
         chosen = self.decision.setting if self.decision else None
         self.query_one(CellTable).show(rows, chosen)
         put(self.query_one("#head", Static), self._head(), layout=False)
+        if self.decision is None:
+            self._explain()
 
     def decided(self, decision: Decision) -> None:
         """Show what came of it."""
@@ -147,7 +151,12 @@ class AblationScreen(Screen[None]):
             "The winner needs at least one more held-out pair right than the runner-up and a "
             "cleaner margin; else the simpler setting is preferred."
         )
-        text = [Content(words(rule)), Content.styled(words(MEASURES), "$text-muted")]
+        text = [
+            Content.styled(words(f"{row.name} failed: {row.why}"), "$text-error")
+            for row in self.rows
+            if row.state == "failed"
+        ]
+        text += [Content(words(rule)), Content.styled(words(MEASURES), "$text-muted")]
         put(self.query_one("#decision", Static), Content("\n").join(text))
 
     def _head(self) -> Content:
@@ -231,7 +240,6 @@ class AblationApp(OutlivingApp):
         """The table is all there is; the work begins."""
         self.set_class(is_plain(), "-plain")
         self.push_screen(self.table)
-        self.thread.start()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is no plan to go back to."""
@@ -266,12 +274,12 @@ class AblationApp(OutlivingApp):
         """Its monitor, once it has begun."""
         path = self.folder.cell(name)
         if not (is_run(path) and (path / "run.toml").is_file()):
-            self.notify(f"{name} has not begun.")
+            self.table.say(f"{name} has not begun")
             return
         try:
             run, _ = runfile_io.read(path / "run.toml", (), {})
         except BackpropError as error:
-            self.notify(error.message, severity="error")
+            self.table.say(error.message)
             return
         self.push_screen(CellScreen(run, path))
 

@@ -80,7 +80,7 @@ class CellTable(Static, can_focus=True):
             self.action_move(line - self._at)
 
     def _redraw(self) -> None:
-        room = self.size.width - STATE - FIGURES - 1
+        room = self.size.width - STATE - FIGURES - 2
         if room < NAME[0]:
             put(self, "")
             return

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -374,7 +375,9 @@ def test_a_refusal_of_the_scorer_is_kept_in_words(
     def refused(*_a: object, **_o: object) -> None:
         raise InputError("its held-out rows are no pairs", code="EVAL_NO_PAIRS")
 
-    monkeypatch.setattr("backprop_tui.train.evals.heldout.heldout_pairs", refused)
+    # In its place, so that nothing heavy is loaded.
+    fake = SimpleNamespace(heldout_pairs=refused)
+    monkeypatch.setitem(sys.modules, "backprop_tui.train.evals.heldout", fake)  # type: ignore[arg-type]
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert score.main([str(tmp_path), str(tmp_path / "out.json")]) == 3
