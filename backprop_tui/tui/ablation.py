@@ -87,7 +87,7 @@ class AblationScreen(Screen[None]):
         with VerticalScroll(id="around", can_focus=False) as around:
             around.border_title = "cells"
             yield CellTable(id="table")
-        with VerticalScroll(id="decision-box", can_focus=False) as box:
+        with VerticalScroll(id="decision-box") as box:
             box.border_title = "decision"
             yield Static("", id="decision")
         yield Static("", id="said")
@@ -136,6 +136,7 @@ class AblationScreen(Screen[None]):
         box.set_class(decision.kind == "winner", "decided")
         text = [Content.styled(words(decision.sentence), "bold")]
         text += [Content(words(f"{SIGNS.dot} {reason}")) for reason in decision.reasons]
+        text += [Content(), *self._small_print()]
         put(self.query_one("#decision", Static), Content("\n").join(text))
         self.say("everything is kept in the folder; q leaves")
         self.refresh_bindings()
@@ -156,8 +157,12 @@ class AblationScreen(Screen[None]):
             for row in self.rows
             if row.state == "failed"
         ]
-        text += [Content(words(rule)), Content.styled(words(MEASURES), "$text-muted")]
+        text += [Content(words(rule)), Content(), *self._small_print()]
         put(self.query_one("#decision", Static), Content("\n").join(text))
+
+    def _small_print(self) -> list[Content]:
+        """What the columns are, and what else differs between the cells."""
+        return [Content.styled(words(text), "$muted") for text in (*self.plan.notes, MEASURES)]
 
     def _head(self) -> Content:
         cells = self.rows[1:]
