@@ -88,7 +88,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """The held-out rows, measured; the figures are those of Step."""
+    """The held-out rows, measured; the figures are those of Step.
+
+    *_low, *_high: 95 % bootstrap interval over the pairs; None without pairs or with TRL's trainer.
+    """
 
     t: float
     step: int
@@ -103,6 +106,10 @@ class Evaluated:
     logp_chosen_sum: float | None = None
     logp_rejected_sum: float | None = None
     kl: float | None = None
+    margin_low: float | None = None
+    margin_high: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,10 +128,20 @@ def _kept(history: History) -> list[Fact]:
         if ended.path:
             of = f" (the weights of step {step})" if step not in (None, ended.step) else ""
             kept = [("Model" if whole else "Adapter", f"{ended.path}{of}")]
+            folder = shlex.quote(str(PurePath(ended.path).parent))
             if ended.stopped:
-                folder = shlex.quote(str(PurePath(ended.path).parent))
                 kept.append(("Go on", f"backprop-tui resume {folder}"))
-        return [*kept, *([("Run it again", ended.replay)] if ended.replay else [])]
+        if ended.replay:
+            kept.append(("Run it again", ended.replay))
+        if ended.path:
+            kept.append(
+                (
+                    "What next",
+                    f"backprop-tui eval {folder} measures it against its base; try in place of "
+                    "eval asks it questions, export takes it away",
+                )
+            )
+        return kept
     if isinstance(ended, Failed):
         saved = [("Last saved", history.saved[-1].path)] if history.saved else []
         return [*saved, ("Log", ended.log)]

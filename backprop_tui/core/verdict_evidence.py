@@ -71,11 +71,24 @@ def _held(run: Seen) -> Iterator[Evidence]:
         if before is not None and after is not None and math.isfinite(after - before):
             signed = label not in UNSIGNED
             words = f"{figure(before, signed=signed)} → {figure(after, signed=signed)}"
-            at = f"steps {count(start.step)} and {count(now.step)}"
+            ends = _resampled(now, key)
+            between = ""
+            if ends:
+                between = "; 95 % bootstrap interval {} to {}".format(
+                    *(figure(end, signed=signed) for end in ends.values())
+                )
+            at = f"steps {count(start.step)} and {count(now.step)}, "
+            at += f"measured {plural(run.measured, 'time')}"
             yield Evidence(
                 name,
-                f"held-out {label} {words} ({at}, measured {plural(run.measured, 'time')})",
-                {"first": before, "last": after, "first_step": start.step, "last_step": now.step},
+                f"held-out {label} {words} ({at}{between})",
+                {
+                    "first": before,
+                    "last": after,
+                    "first_step": start.step,
+                    "last_step": now.step,
+                    **ends,
+                },
             )
 
 
@@ -97,15 +110,30 @@ def _accuracy(run: Seen) -> Iterator[Evidence]:
         if run.method == "kto"
         else ""
     )
-    words += (
-        f", 95 % Wilson interval {percent(low)} to {percent(high)} over {plural(now.rows, 'row')}. "
-        "The log has no figure of a single row, so nothing is resampled"
-    )
+    ends = _resampled(now, "accuracy")
+    words += f", 95 % Wilson interval {percent(low)} to {percent(high)}"
+    if ends:
+        words += ", bootstrap {} to {},".format(*map(percent, ends.values()))
+    words += f" over {plural(now.rows, 'row')}"
     yield Evidence(
         "heldout_accuracy",
         f"{words} ({source})",
-        {**figures, "low": low, "high": high, "interval": "wilson", "trials": run.tests},
+        {
+            **figures,
+            "low": low,
+            "high": high,
+            "interval": "wilson",
+            "trials": run.tests,
+            **ends,
+        },
     )
+
+
+def _resampled(measured: Evaluated, key: str) -> dict[str, float]:
+    """The bootstrap interval of a figure, where the events have one."""
+    low = getattr(measured, f"{key}_low", None)
+    high = getattr(measured, f"{key}_high", None)
+    return {} if low is None or high is None else {"bootstrap_low": low, "bootstrap_high": high}
 
 
 def _best(run: Seen) -> Iterator[Evidence]:

@@ -25,7 +25,9 @@ LORA_LEARNS = "Biderman et al., arXiv:2405.09673"
 COMMON_RANK = 8  # the lower one of the decisive comparison
 MORE_ROWS = Try("Hold out 100 rows or more (data.heldout): fewer make the interval wide.", REVIEW)
 MEASURE = Try(
-    "Look at what it writes before you believe the figures: they are of given answers.", LENGTHS
+    "Look at what it writes before you believe the figures, which are of given answers: "
+    "backprop-tui try, or eval --generate.",
+    LENGTHS,
 )
 
 
@@ -144,8 +146,8 @@ def _rank(plan: RunFile | None) -> list[Try]:
         return []
     return [
         Try(
-            f"Repeat it with lora.rank = {COMMON_RANK}: for equal held-out figures with a lower "
-            "train margin, prefer the lower rank.",
+            f"Repeat it with lora.rank = {COMMON_RANK} (backprop-tui ablate does, and tells): for "
+            "equal held-out figures with a lower train margin, prefer the lower rank.",
             LORA_LEARNS,
         )
     ]

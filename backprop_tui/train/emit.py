@@ -28,6 +28,12 @@ METRICS = {
     "logp_rejected_sum": "logps_sum/rejected",
     "kl": "kl",
 }
+INTERVALS = {  # of held-out pairs
+    "margin_low": "rewards/margins_low",
+    "margin_high": "rewards/margins_high",
+    "accuracy_low": "rewards/accuracies_low",
+    "accuracy_high": "rewards/accuracies_high",
+}
 COUNTED = ("attention_mask", "chosen_attention_mask", "rejected_attention_mask")
 
 
@@ -178,7 +184,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
                 memory=memory,
                 memory_reserved=reserved,
                 memory_peak=peak,
-                **_metrics(logs, ""),
+                **_metrics(logs, "", METRICS),
             )
         )
         if not math.isfinite(loss):
@@ -196,7 +202,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
             step=step,
             rows=self.heldout_rows,
             loss=float(logs["eval_loss"]),
-            **_metrics(logs, "eval_"),
+            **_metrics(logs, "eval_", METRICS | INTERVALS),
         )
         self.emit(self.evaluated)
         # What was spent on evaluating is not training time.
@@ -250,8 +256,8 @@ def memory_in_use() -> tuple[int | None, int | None, int | None]:
     return psutil.Process().memory_info().rss, None, peak
 
 
-def _metrics(logs: dict[str, Any], prefix: str) -> dict[str, float | None]:
-    return {name: _number(logs.get(f"{prefix}{key}")) for name, key in METRICS.items()}
+def _metrics(logs: dict[str, Any], prefix: str, keys: dict[str, str]) -> dict[str, float | None]:
+    return {name: _number(logs.get(f"{prefix}{key}")) for name, key in keys.items()}
 
 
 def _number(value: Any) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.disk import KEPT
+from backprop_tui.core.disk import at_most
 from backprop_tui.core.effective import Effective
 from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Event, Failed, Probed
@@ -80,10 +80,7 @@ def whole_run(plan: Effective, took: Tried, *, heldout: int) -> float:
 
 def disk(plan: Effective, took: Tried, model: ModelFacts | None) -> int:
     """Bytes of the checkpoints that are there at once and of the result, tokenizers included."""
-    saves = math.ceil(plan.steps / plan.save_steps)
     folder = Path(model.path) if model and model.path else None
     files = {file for name in TOKENIZER for file in folder.glob(name)} if folder else set()
     tokenizer = sum(file.stat().st_size for file in files)
-    checkpoint, result = took.saved + tokenizer, took.learned + tokenizer
-    # The next one is written before the oldest goes.
-    return max(min(saves, KEPT + 1) * checkpoint, min(saves, KEPT) * checkpoint + result)
+    return at_most(plan.steps, took.saved + tokenizer, took.learned + tokenizer)

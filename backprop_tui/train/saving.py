@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backprop_tui.core.control import Control
-from backprop_tui.core.disk import KEPT
+from backprop_tui.core.disk import AT_ONCE
 from backprop_tui.core.errors import RunError
 from backprop_tui.core.text import size
 from backprop_tui.train.checkpoints import Checkpoints, RunState
@@ -124,7 +124,7 @@ class Saver:
         folder = self.store.folder
         folder.mkdir(mode=0o700, exist_ok=True)
         needed = checkpoint_size(trainer)
-        in_all = needed * (KEPT + 2) - sum(tree_size(one.path) for one in self.store.whole())
+        in_all = needed * AT_ONCE - sum(tree_size(one.path) for one in self.store.whole())
         try:
             if free(folder) < in_all:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -134,7 +134,7 @@ class Saver:
                 raise
             raise RunError(
                 f"The disk has no room for the checkpoints of this run: {folder} has "
-                f"{size(free(folder))} free, one takes up to {size(needed)}, and up to {KEPT + 2} "
+                f"{size(free(folder))} free, one takes up to {size(needed)}, and up to {AT_ONCE} "
                 "are there at once.",
                 hint="free some room, or choose another folder with --output",
                 code="RUN_DISK_FULL",

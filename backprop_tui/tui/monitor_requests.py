@@ -153,13 +153,14 @@ class AskingScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Stop after a question."""
+        learned = bool(self.history.steps)
         self._ask_to_stop(
-            "Stop and save?",
+            "Stop and save?" if learned else "Stop?",
             "The run stops after the step in progress. What it learned so far is saved as a "
             "usable adapter."
-            if self.history.steps
+            if learned
             else NOTHING_YET,
-            yes="Stop and save",
+            yes="Stop and save" if learned else "Stop",
             leave=False,
         )
 
@@ -191,13 +192,14 @@ class AskingScreen(Screen[None]):
         elif self.control.stopping:
             self.leave_after_stop()
         else:
+            learned = bool(self.history.steps)
             self._ask_to_stop(
-                "Stop and save, then quit?",
+                "Stop and save, then quit?" if learned else "Stop and quit?",
                 "The model is still training. It stops after the step in progress, saves a "
                 "usable adapter, and then the program ends."
-                if self.history.steps
+                if learned
                 else NOTHING_YET,
-                yes="Stop, save, quit",
+                yes="Stop, save, quit" if learned else "Stop and quit",
                 leave=True,
             )
 

@@ -177,6 +177,8 @@ def test_the_summary_says_what_was_trained_learned_spent_and_kept() -> None:
         "Warnings": "simpo-lr-clamped",
         "Adapter": "runs/simpo-pocket/adapter",
         "Run it again": "backprop-tui run runs/simpo-pocket/run.toml",
+        "What next": "backprop-tui eval runs/simpo-pocket measures it against its base; try in "
+        "place of eval asks it questions, export takes it away",
     }
 
 

@@ -231,3 +231,23 @@ def test_a_high_rank_is_told_to_be_tried_lower() -> None:
 def test_a_best_measurement_that_is_not_the_last_is_named() -> None:
     made = run(accuracy=lambda x: 0.5 + (0.4 if 0.2 < x < 0.5 else 0.2 * x))
     assert evidence(verdict(made), "best_measurement")["step"] == 10
+
+
+def test_the_bootstrap_intervals_of_the_events_are_evidence() -> None:
+    found = run()
+    plain = verdict(found, None)
+    assert not [item for item in plain.evidence if "bootstrap" in item.text]
+    found.evaluations[-1] = dataclasses.replace(
+        found.evaluations[-1],
+        margin_low=0.31,
+        margin_high=0.72,
+        accuracy_low=0.84,
+        accuracy_high=0.96,
+    )
+    told = verdict(found, None)
+    assert told.kind == plain.kind
+    words = {item.name: item.text for item in told.evidence}
+    assert "95 % bootstrap interval +0.31 to +0.72)" in words["heldout_margin"]
+    assert "bootstrap 84 % to 96 %, over 100 rows" in words["heldout_accuracy"]
+    assert evidence(told, "heldout_margin")["bootstrap_high"] == 0.72
+    assert evidence(told, "heldout_accuracy")["bootstrap_low"] == 0.84

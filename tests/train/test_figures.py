@@ -43,6 +43,17 @@ def test_held_out_figures_do_not_depend_on_the_batch(
         assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-4, abs=1e-6), name
 
 
+def test_held_out_pairs_have_intervals(done_runs: dict[str, DoneRun]) -> None:
+    for event in held_out(done_runs["orpo"]):
+        assert event.margin is not None
+        assert event.accuracy is not None
+        assert event.margin_low is not None
+        assert event.accuracy_low is not None
+        assert event.margin_low < event.margin < (event.margin_high or 0)
+        assert event.accuracy_low <= event.accuracy <= (event.accuracy_high or 0)
+    assert all(event.margin_low is None for event in held_out(done_runs["kto"]))
+
+
 def test_first_loss_of_orpo_is_the_paper_s(done_runs: dict[str, DoneRun]) -> None:
     """-log p(chosen) per token of the answer alone, plus beta times the odds-ratio term."""
     start = held_out(done_runs["orpo"])[0]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from backprop_tui.core.disk import KEPT
 from backprop_tui.core.effective import TrainRows, effective
 from backprop_tui.core.events import Event, Failed, Preparing, Probed, Started
 from backprop_tui.core.facts import Facts
@@ -51,7 +50,7 @@ def test_a_plan_is_measured_and_nothing_is_left_behind(
     parts = ("checkpoints", "adapter")
     files = (file for part in parts for file in (done / part).rglob("*") if file.is_file())
     took = sum(file.stat().st_size for file in files)
-    assert 0.7 * took < found.disk < 1.2 * took
+    assert took < found.disk < 2.2 * took  # two of at most four checkpoints are left
 
 
 def test_what_cannot_be_trained_is_refused_as_a_run_would(tmp_path: Path) -> None:
@@ -90,7 +89,6 @@ def test_the_time_of_the_whole_run_has_its_measurements() -> None:
     assert whole_run(PLAN, TOOK, heldout=0) == 200
 
 
-@pytest.mark.parametrize(("save_steps", "bytes_"), [(100, 40), (50, 70), (10, 90)])
-def test_checkpoints_and_the_result_are_on_disk(save_steps: int, bytes_: int) -> None:
-    assert KEPT == 2
-    assert disk(replace(PLAN, save_steps=save_steps), TOOK, None) == bytes_
+@pytest.mark.parametrize(("steps", "bytes_"), [(1, 40), (2, 70), (3, 100), (4, 120), (100, 120)])
+def test_checkpoints_and_the_result_are_on_disk(steps: int, bytes_: int) -> None:
+    assert disk(replace(PLAN, steps=steps), TOOK, None) == bytes_

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.binding import Binding
 from textual.screen import Screen
+from textual.widgets import Button
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED, EXIT_STOPPED
 from backprop_tui.core.events import Saved
@@ -87,6 +88,21 @@ async def test_quitting_while_training_asks_then_stops_saves_and_leaves(key: str
         shows(app, "stopping after this step and saving…")
         app.post(histories.ending(step=31, stopped=True))
         await until(pilot, lambda: app.return_code == EXIT_STOPPED, "the exit")
+
+
+@pytest.mark.parametrize(
+    ("key", "title", "yes"),
+    [("f4", "Stop?", "Stop  (y)"), ("ctrl+q", "Stop and quit?", "Stop and quit  (y)")],
+)
+async def test_before_the_first_step_no_question_promises_a_save(
+    key: str, title: str, yes: str
+) -> None:
+    async with watching(histories.preparing(), size=(80, 24)) as (app, pilot):
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, Question), "the question")
+        await pilot.pause()
+        shows(app, title, "No step has been taken yet", yes)
+        assert "save" not in str(app.screen.query_one("#yes", Button).label)
 
 
 async def test_leaving_without_waiting_is_a_question_of_its_own() -> None:

@@ -9,8 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from backprop_tui.train.evals.bootstrap import bootstrap, mean
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+RESAMPLES = 2_000  # at each measurement; the ends of an interval then move by some percent of it
 
 
 class Measured(NamedTuple):
@@ -86,6 +90,23 @@ def figures(measured: Measured, paired: bool) -> dict[str, float]:
     found = {key: value for key, value in found.items() if math.isfinite(value)}
     if len(measured.losses):
         found["loss"] = _mean(measured.losses)
+    return found
+
+
+def intervals(measured: Measured) -> dict[str, float]:
+    """95 % bootstrap intervals of margin and accuracy over pairs, under the names of `figures` with
+    _low and _high. Nothing for a single pair, or where a reward is not a finite number.
+
+    The draws have a generator of their own: those of the training are left alone.
+    """
+    margins = (measured.chosen_rewards - measured.rejected_rewards).double()
+    if len(margins) < 2 or not margins.isfinite().all():
+        return {}
+    right = (margins > 0).double() + (margins == 0).double() / 2
+    found: dict[str, float] = {}
+    for name, values in (("rewards/margins", margins), ("rewards/accuracies", right)):
+        low, high = bootstrap([values.tolist()], mean, resamples=RESAMPLES)
+        found |= {f"{name}_low": low, f"{name}_high": high}
     return found
 
 

@@ -19,7 +19,7 @@ from backprop_tui.train.engine.batch import Batch, Collator, RowSet
 from backprop_tui.train.engine.check import decide
 from backprop_tui.train.engine.forward import LeanForward, Path, causal_model, sums
 from backprop_tui.train.engine.layout import divided
-from backprop_tui.train.engine.metrics import Measured, figures, merge
+from backprop_tui.train.engine.metrics import Measured, figures, intervals, merge
 from backprop_tui.train.engine.objectives import Objective, Result, Sides
 from backprop_tui.train.engine.order import BatchOrder
 from backprop_tui.train.engine.processes import SharedTrainer
@@ -229,7 +229,9 @@ class PreferenceTrainer(SharedTrainer):
             base = _sides(of.reference[rows], good, of.reference[rows, 1])
         policy, sizes = _sides(values, good, values[:, 1]), _sides(lengths, good)
         result = self.objective.loss(policy, sizes, base, self.knobs)
-        return figures(_measured(result, policy, sizes), paired=not of.labelled)
+        measured = _measured(result, policy, sizes)
+        found = figures(measured, paired=not of.labelled)
+        return found if of.labelled else found | intervals(measured)
 
     def prepare(self, progress: Progress = quiet, keep: Keep | None = None) -> Reference | None:
         """Measure the frozen base where the objective needs it, or find it measured (base.py)."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from backprop_tui.train.engine.metrics import Measured, figures, merge
+from backprop_tui.train.engine.metrics import Measured, figures, intervals, merge
 
 
 def measured(
@@ -168,3 +170,24 @@ def test_kl_is_weighted_by_rows() -> None:
 def test_nothing_measured_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         merge([])
+
+
+def test_intervals_of_pairs_are_those_of_scipy() -> None:
+    draw = torch.Generator().manual_seed(4)
+    chosen, rejected = torch.randn(2, 120, generator=draw) + torch.tensor([[0.4], [0.0]])
+    rows = Measured(chosen, chosen, rejected, *[chosen] * 4)
+    found = intervals(rows)
+    margins = (chosen - rejected).double().numpy()
+    for name, values in (("margins", margins), ("accuracies", (margins > 0).astype(float))):
+        theirs = stats.bootstrap(
+            (values,), np.mean, n_resamples=20_000, method="percentile", rng=1
+        ).confidence_interval
+        width = theirs.high - theirs.low
+        assert found[f"rewards/{name}_low"] == pytest.approx(theirs.low, abs=0.08 * width)
+        assert found[f"rewards/{name}_high"] == pytest.approx(theirs.high, abs=0.08 * width)
+
+
+@pytest.mark.parametrize("rewards", [[0.5], [0.5, math.nan]])
+def test_what_cannot_be_resampled_has_no_interval(rewards: list[float]) -> None:
+    values = torch.tensor(rewards)
+    assert intervals(Measured(values, values, values * 0, *[values] * 4)) == {}
