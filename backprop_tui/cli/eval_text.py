@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backprop_tui.train.evals.evaluate import Result
 
 COLUMNS = 80
-WIDTHS = (14, 17, 17, 17)
+WIDTHS = (13, 18, 18, 18)
 KINDS = {"pairs": "pair", "marked": "marked answer", "chats": "conversation"}
 
 
@@ -76,13 +76,13 @@ def _between(metric: Metric, low: float | None, high: float | None, signed: bool
 def _plain(number: float, sign: str) -> str:
     size = abs(number)
     if size and not 1e-3 <= size < 1e5:
-        return f"{number:{sign}.2e}"
-    digits = 3 if size < 10 else 2 if size < 100 else 1
+        return f"{number:{sign}.1e}"
+    digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
     return f"{number:{sign}.{digits}f}"
 
 
 def _row(cells: tuple[str, ...], last: str) -> str:
-    padded = (f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=False))
+    padded = (f"{cell:<{width - 1}} " for cell, width in zip(cells, WIDTHS, strict=False))
     return "".join(padded) + f"{last:>9}"
 
 

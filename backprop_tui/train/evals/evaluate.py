@@ -55,7 +55,10 @@ class Asked:
         """How many rows are answered at most."""
         if self.texts is not None:
             return self.texts
-        needed = self.pattern or any(METRICS[name].needs == "text" for name, _ in self.gates)
+        # A gate on regex without a pattern fails whatever is written.
+        needed = self.pattern or any(
+            METRICS[name].needs == "text" and name != "regex" for name, _ in self.gates
+        )
         return IMPLIED if needed else 0
 
 
@@ -213,10 +216,10 @@ def _absent(material: Material, found: list[Figure], asked: Asked) -> dict[str, 
             absent[name] = why[material.kind]
         elif metric.needs == "answers":
             absent[name] = "no good answer has a finite score"
+        elif name == "regex" and asked.pattern is None:
+            absent[name] = "no --regex was given"
         elif not asked.rows_of_texts:
             absent[name] = "nothing was generated; --generate N has N rows answered"
-        elif name == "regex":
-            absent[name] = "no --regex was given"
         else:
             absent[name] = "no row has a reference to compare with"
     return absent
