@@ -180,7 +180,7 @@ class Bar:
 
     def advance(self, rows: int) -> None:
         """So many more are done."""
-        self._bar.update(rows, rows)
+        self._bar.update(rows)
 
     def end(self) -> None:
         """Leave the line."""

@@ -64,10 +64,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An evaluation that is done. absent: metrics that could not be computed, and why."""
+    """An evaluation that is done. scores: of every row by each side, by number. absent: metrics
+    that could not be computed, and why."""
 
     folder: Path
     material: Material
+    scores: dict[Side, dict[int, Score]]
     figures: tuple[Figure, ...]
     absent: dict[str, str]
     unused: dict[str, int]
@@ -170,6 +172,7 @@ def _measured(evaluation: Evaluation, asked: Asked) -> Result:
     return Result(
         evaluation.folder.path,
         material,
+        scores,
         tuple(found),
         absent,
         unused,
