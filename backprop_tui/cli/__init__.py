@@ -12,6 +12,7 @@ from backprop_tui.cli.background import resume_command
 from backprop_tui.cli.check import check_command
 from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
+from backprop_tui.cli.eval import eval_command
 from backprop_tui.cli.export import export_command
 from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
@@ -47,6 +48,7 @@ app.command("demo")(demo_command)
 app.command("watch")(watch_command)
 app.command("review")(review_command)
 app.command("ablate")(ablate_command)
+app.command("eval")(eval_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 

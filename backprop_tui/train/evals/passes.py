@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from backprop_tui.core.errors import EXIT_INTERRUPTED, BackpropError
-from backprop_tui.train.engine.build import recorded_variant
-from backprop_tui.train.evals.material import Material
+from backprop_tui.core.text import plural
+from backprop_tui.train.evals.generate import Text, askable, stops_of, write, write_all
+from backprop_tui.train.evals.material import Item, Material
 from backprop_tui.train.evals.score import Score, Scorer, score_all
 from backprop_tui.train.evals.store import Folder, Record, RowFile, place
 from backprop_tui.train.evals.subject import Side, Subject
@@ -47,6 +48,9 @@ class NoProgress:
         """Not shown."""
 
 
+UNASKED = "it has no prompt, or the prompt leaves no room in the model's context"
+
+
 def quiet(_text: str) -> None:
     """Words that nobody is told."""
 
@@ -78,13 +82,16 @@ class Evaluation:
         self.say, self.progress, self.stopping = say, progress or NoProgress(), stopping
         self.weights = Weights(subject, say, trust_remote_code=trust_remote_code)
         self.warnings: list[str] = []
+        self.unanswered = ""  # why some rows got no answer, in words
         identity = {
             **subject.identity(),
             "data_sha256": material.sha256,
             "tokens_sha256": material.tokens_sha256(),
             "kind": material.kind,
         }
-        self.folder = Folder(place(subject.home, material.name, identity), identity)
+        path = place(subject.home, material.name, identity)
+        say(f"results: {path}")
+        self.folder = Folder(path, identity)
 
     def __enter__(self) -> Evaluation:
         return self
@@ -105,6 +112,8 @@ class Evaluation:
         return {number: score for number, score in found.items() if score is not None}
 
     def _score(self, side: Side, kept: RowFile) -> None:
+        from backprop_tui.train.engine.build import recorded_variant
+
         items, there = self.material.items, kept.rows
         with self.weights.of(side) as model:
             check(model, self.tokenizer, self.material)
@@ -129,6 +138,41 @@ class Evaluation:
                 self.progress.end()
             finally:
                 scorer.close()
+
+    def texts(self, side: Side, rows: int, max_new: int) -> dict[int, Text]:
+        """What one side writes to the first `rows` rows, by number. max_new: tokens at most."""
+        context = self.subject.facts.context
+        items, left = askable(self.material.items, context, max_new)
+        self.unanswered = f"{plural(left, 'row')} got no answer: {UNASKED}." if left else ""
+        items = items[:rows]
+        if not items:
+            return {}
+        about = {"greedy": True, "max_new_tokens": max_new}
+        kept = self.folder.rows(f"texts-{side}-{max_new}", _is_text, **about)
+        if not kept.rows.keys() >= {item.number for item in items}:
+            self._write(side, kept, items, max_new)
+        kept.close()
+        return {item.number: _text(kept.rows[item.number]) for item in items}
+
+    def _write(self, side: Side, kept: RowFile, items: Sequence[Item], max_new: int) -> None:
+        from backprop_tui.train.engine.forward import causal_model
+
+        there = kept.rows
+        with self.weights.of(side) as model:
+            check(model, self.tokenizer, self.material)
+            writer = causal_model(model)
+            stops = stops_of(writer, self.tokenizer, self.material.items)
+            self.progress.begin(f"writing, {side}", len(items), len(there))
+            write_all(
+                items,
+                self.subject.text_tokens,
+                max_new,
+                lambda number: number in there,
+                lambda batch: write(writer, self.tokenizer, batch, stops, max_new),
+                lambda texts: kept.append(map(_text_record, texts)),
+                self._advance,
+            )
+            self.progress.end()
 
     def _advance(self, rows: int) -> None:
         if rows:
@@ -171,3 +215,19 @@ def _score(record: Record) -> Score | None:
     if len(logps) < len(record["logps"]):
         return None
     return Score(record["row"], tuple(logps), tuple(record["tokens"]))
+
+
+def _text_record(text: Text) -> Record:
+    return {"row": text.number, "text": text.text, "tokens": text.tokens, "ended": text.ended}
+
+
+def _is_text(record: Record) -> bool:
+    return (
+        isinstance(record.get("text"), str)
+        and isinstance(record.get("tokens"), int)
+        and isinstance(record.get("ended"), bool)
+    )
+
+
+def _text(record: Record) -> Text:
+    return Text(record["row"], record["text"], record["tokens"], record["ended"])

@@ -128,7 +128,7 @@ def score_all(
     """Score what is not done yet, batch by batch.
 
     done(number): whether that row is there already. keep: given each batch's new scores. progress:
-    told how many rows were done, before each batch; what it raises ends the work.
+    told before each batch, with 0, and after it with its new rows; what it raises ends the work.
     """
     for places in scorer.batches():
         numbers = {scorer.items[place].number for place in places}
@@ -136,4 +136,4 @@ def score_all(
         if missing:
             progress(0)
             keep([one for one in scorer.score(places) if one.number in missing])
-        progress(len(places))
+            progress(len(missing))

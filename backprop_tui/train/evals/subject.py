@@ -45,6 +45,7 @@ class Subject:
     weights: Path | None
     plan: Effective
     tokens: int
+    text_tokens: int
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -104,7 +105,8 @@ def find_subject(
     run = _with(runfile_io.parse({"model": {"id": target}}), device, max_length)
     plan = _plan(_trusted(facts), run)
     name = Path(facts.name).name or "model"
-    return Subject(name, None, run, facts, None, plan, batch_tokens or TOKENS)
+    most = batch_tokens or TOKENS
+    return Subject(name, None, run, facts, None, plan, most, most)
 
 
 def run_subject(
@@ -151,7 +153,8 @@ def run_subject(
     if made and made.precision:
         plan = replace(plan, precision=made.precision)
     most = batch_tokens or run.training.batch_tokens or tokens_of(run, history.steps)
-    return Subject(folder.resolve().name, folder, run, facts, weights, plan, most)
+    texts = batch_tokens or max(most, TOKENS)
+    return Subject(folder.resolve().name, folder, run, facts, weights, plan, most, texts)
 
 
 def tokens_of(run: RunFile, steps: Iterable[Step]) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.events import Evaluated, Finished
+from backprop_tui.core.rows import Pair
 from backprop_tui.core.scores import PairLogps
 from backprop_tui.runs.lock import Lock
 from backprop_tui.train.evals.heldout import heldout_pairs
@@ -75,6 +76,7 @@ def by_transformers(folder: Path, side: Side) -> list[PairLogps]:
 
     found = []
     for row in read_heldout(subject.run, folder).rows:
+        assert isinstance(row, Pair)
         turns = [{"role": one.role, "content": one.content} for one in row.prompt]
         prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         sides = []
