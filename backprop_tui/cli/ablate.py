@@ -85,7 +85,8 @@ def ablate_command(
     say: Callable[[str], None] = _on_stderr if as_json else Printer()
     for line in cost_lines(folder, plan, cost, paired=paired, ray=ray):
         say(printable(line))
-    _confirm(yes, as_json)
+    if not _nothing_left(folder, plan, paired=paired):
+        _confirm(yes, as_json)
     begin(folder, plan)
     lock = Lock.take(folder.path)
     try:
@@ -237,6 +238,16 @@ def _free(path: Path) -> int:
 def _default(run: RunFile) -> Path:
     """runs/ablate-METHOD-MODEL: the same for the same run file, so that it is gone on with."""
     return Path("runs") / f"ablate-{run.method}-{Path(run.model.id).name[:80] or 'model'}"
+
+
+def _nothing_left(folder: AblationFolder, plan: Ablation, *, paired: bool) -> bool:
+    """Whether there is only the result to show."""
+    if not is_ablation(folder.path):
+        return False
+    base, *cells = (row.state for row in Table(folder, plan).rows())
+    return all(state == ("scored" if paired else "trained") for state in cells) and (
+        base == "scored" or not paired
+    )
 
 
 def _confirm(yes: bool, as_json: bool) -> None:

@@ -44,11 +44,11 @@ def cost_lines(
     each = count(steps[0]) if len(steps) == 1 else f"{count(steps[0])} to {count(steps[-1])}"
     left = sum(max(0, n - at) for n, at in zip(cost.steps, done, strict=True))
     seconds = cost.seconds(done)
-    time = (
-        "not known before the first cell has taken steps"
-        if seconds is None
-        else f"about {duration(seconds)} of training at the pace so far, and scoring"
-    )
+    time = "not known before the first cell has taken steps"
+    if not left:
+        time = "no training is left"
+    elif seconds is not None:
+        time = f"about {duration(seconds)} of training at the pace so far, and scoring"
     disk = "not known for this model" if cost.disk is None else f"at most {size(cost.disk)}"
     short = " (NOT ENOUGH)" if cost.disk is not None and cost.disk > cost.free else ""
     rows_held = f"{count(cost.heldout)} rows"

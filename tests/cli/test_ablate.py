@@ -79,11 +79,11 @@ def test_cells_are_ordinary_runs(home: Path, ablation: AblationFolder) -> None:
 def test_again_does_nothing_and_says_the_same(home: Path, ablation: AblationFolder) -> None:
     before = json.loads(ablation.result.read_text())
     events = (ablation.cell("simpo") / "events.jsonl").read_bytes()
-    again = backprop("ablate", ablation.path, "--yes", "--json", cwd=home)
+    again = backprop("ablate", ablation.path, "--json", cwd=home)  # nothing to ask about
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout) == before
     assert "2 finished already" in again.stderr
-    assert "at the pace so far" in again.stderr
+    assert "no training is left" in again.stderr
     assert again.stderr.count("(already done)") == 2
     assert (ablation.cell("simpo") / "events.jsonl").read_bytes() == events
 

@@ -55,6 +55,10 @@ def finished(*, stopped: bool = False, number: int = STEPS) -> Finished:
     )
 
 
+def all_steps() -> list[Event]:
+    return [*(step(number) for number in range(1, STEPS + 1)), finished()]
+
+
 class FakeTrainer:
     """What `launch` starts: a process that waits, and whose events are written here."""
 
@@ -65,7 +69,7 @@ class FakeTrainer:
 
     def launch(self, folder: Path, **_options: Any) -> subprocess.Popen[bytes]:
         self.starts.append(folder.name)
-        events = self.plan.get(folder.name, [[*map(step, range(1, STEPS + 1)), finished()]]).pop(0)
+        events = self.plan.get(folder.name, [all_steps()]).pop(0)
         resumed = [Resumed(t=0.0, step=0, checkpoint="")] if folder.name in self.starts[:-1] else []
         lines = [to_line(event) + "\n" for event in (*resumed, started(str(folder)), *events)]
         with (folder / "events.jsonl").open("a") as file:
@@ -187,7 +191,7 @@ def test_a_killed_cell_is_resumed_and_a_failed_one_is_recorded_and_tried_again(
 ) -> None:
     why = "The card ran out of memory."
     failed = Failed(t=3.0, code="RUN_OUT_OF_MEMORY", message=why, hint="", log="")
-    whole = [*map(step, range(1, STEPS + 1)), finished()]
+    whole = all_steps()
     trainer.plan = {
         "simpo-r16": [[step(1), failed], whole],
         "orpo-r8": [[step(1), step(2)], whole],  # killed: no last event
@@ -210,7 +214,7 @@ def test_a_killed_cell_is_resumed_and_a_failed_one_is_recorded_and_tried_again(
 def test_a_stop_saves_the_running_cell_and_leaves_the_rest(
     folder: AblationFolder, plan: Ablation, trainer: FakeTrainer
 ) -> None:
-    trainer.plan = {"simpo-r8": [[step(5)], [*map(step, range(1, STEPS + 1)), finished()]]}
+    trainer.plan = {"simpo-r8": [[step(5)], all_steps()]}
     trainer.slow = True
     done, _ = run_it(folder, plan, lambda: (folder.cell("simpo-r8") / "ready").exists())
     assert done is None
@@ -225,15 +229,17 @@ def test_a_stop_saves_the_running_cell_and_leaves_the_rest(
 
 
 def test_an_interrupt_ends_the_running_cell_at_once(
-    folder: AblationFolder, plan: Ablation, trainer: FakeTrainer
+    folder: AblationFolder,
+    plan: Ablation,
+    trainer: FakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer.plan = {"simpo-r8": [[step(5)]]}
     trainer.slow = True
     processes: list[subprocess.Popen[bytes]] = []
-    launch = trainer.launch
 
     def kept(path: Path, **options: Any) -> subprocess.Popen[bytes]:
-        processes.append(launch(path, **options))
+        processes.append(trainer.launch(path, **options))
         return processes[-1]
 
     def interrupted() -> bool:
@@ -241,8 +247,7 @@ def test_an_interrupt_ends_the_running_cell_at_once(
             raise KeyboardInterrupt
         return False
 
-    trainer.launch = kept  # type: ignore[method-assign]
-    cells.launch = kept  # restored by the fixture's monkeypatch
+    monkeypatch.setattr(cells, "launch", kept)
     with pytest.raises(KeyboardInterrupt):
         run_it(folder, plan, interrupted)
     assert processes[0].poll() == -signal.SIGKILL
@@ -257,7 +262,7 @@ def test_a_cell_that_another_process_is_at_is_waited_for(
 
     def end() -> None:
         time.sleep(0.3)
-        events = [started(str(path)), *map(step, range(1, STEPS + 1)), finished()]
+        events = [started(str(path)), *all_steps()]
         (path / "events.jsonl").write_text("".join(to_line(event) + "\n" for event in events))
         lock.release()
 
@@ -377,7 +382,7 @@ def test_a_refusal_of_the_scorer_is_kept_in_words(
 
     # In its place, so that nothing heavy is loaded.
     fake = SimpleNamespace(heldout_pairs=refused)
-    monkeypatch.setitem(sys.modules, "backprop_tui.train.evals.heldout", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "backprop_tui.train.evals.heldout", fake)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert score.main([str(tmp_path), str(tmp_path / "out.json")]) == 3

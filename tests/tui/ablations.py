@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from textual.pilot import Pilot
 
@@ -70,17 +69,16 @@ async def showing(
     work: Work,
     size: tuple[int, int] = SMALL,
     folder: Path = Path("nowhere"),
-    **options: Any,
+    elapsed: float = 191.0,
 ) -> AsyncIterator[tuple[AblationApp, Pilot[int]]]:
-    """The screen over these rows; its clock stands at 3:11."""
+    """The screen over these rows; its clock stands still."""
     ticks = iter([0.0])
     app = AblationApp(
         AblationFolder(folder),
         demo_plan(),
         work,
         look=lambda: list(rows),
-        clock=lambda: next(ticks, 191.0),
-        **options,
+        clock=lambda: next(ticks, elapsed),
     )
     async with app.run_test(size=size) as pilot:
         try:

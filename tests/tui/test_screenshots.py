@@ -223,7 +223,7 @@ async def test_an_ablation_decided(
 ) -> None:
     rows, decision = ablation
     work = ablations.Work(decision)
-    async with ablations.showing(rows, work, WIDE) as (app, pilot):
+    async with ablations.showing(rows, work, WIDE, elapsed=280.0) as (app, pilot):
         work.end.set()
         while app.table.decision is None or not app.table.rows:
             await pilot.pause(0.05)
