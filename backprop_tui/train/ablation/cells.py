@@ -133,7 +133,7 @@ def _score(doing: Doing, name: str, run: Path) -> None:
     out.unlink(missing_ok=True)
     command = [*SCORE, *(["--base"] if name == BASE else []), str(run), str(out)]
     command += ["--trust-remote-code"] if doing.trust_remote_code else []
-    command += ["--with-parent"] if doing.with_parent else []
+    command += ["--with-parent", str(os.getpid())] if doing.with_parent else []
     with _log(run) as log:
         process = subprocess.Popen(
             command,

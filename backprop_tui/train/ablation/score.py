@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--base", action="store_true")
     parser.add_argument("--trust-remote-code", action="store_true")
-    parser.add_argument("--with-parent", action="store_true")
+    parser.add_argument("--with-parent", type=int, metavar="PID")
     given = parser.parse_args(arguments)
     asked: list[int] = []
 
@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         asked.append(number)
 
     signal.signal(signal.SIGTERM, stop)
-    if given.with_parent:
-        end_with_parent()
+    if given.with_parent is not None:
+        end_with_parent(given.with_parent)
     from backprop_tui.train.evals.heldout import heldout_pairs
 
     try:
