@@ -13,7 +13,7 @@ from backprop_tui.core.ablation_text import (
     rate_words,
     right_words,
 )
-from backprop_tui.core.cells import Field
+from backprop_tui.core.cells import BASE, Field
 from backprop_tui.core.decision import Decision
 from backprop_tui.core.grid import Ablation
 from backprop_tui.core.text import count, duration, plural, size
@@ -117,7 +117,7 @@ def table_lines(rows: Sequence[Row]) -> Iterator[str]:
             yield _line(row.name, width, values)
             if row.state == "trained" and (own := _own(row)):
                 yield f"{'':<{width}} {own}"
-        elif row.name != "base":
+        elif row.name != BASE or row.why:
             why = row.why.splitlines()[0] if row.why else ""
             yield f"{row.name:<{width}} {row.state}{': ' if why else ''}{why}"
 

@@ -237,7 +237,7 @@ def _ranks(field: Field) -> list[str]:
 def _worse(field: Field) -> list[str]:
     """Settings that training did not make better."""
     if field.base is None:
-        return []
+        return ["The base was not scored, so nothing says that training helped."]
     some = [one.setting for one in field.settings if one.right <= field.base.right]
     if not some:
         return []

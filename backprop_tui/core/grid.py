@@ -8,40 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import ConfigError, InputError, Problem
 from backprop_tui.core.facts import Shape
+from backprop_tui.core.grid_settings import PRESETS, Turned, combinations, from_papers, two_by_two
 from backprop_tui.core.grid_text import Axis, axes_of
-from backprop_tui.core.methods import METHODS, MethodName
+from backprop_tui.core.methods import METHODS
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile
 from backprop_tui.core.runfile_keys import valid_keys
 from backprop_tui.core.runfile_problems import INVALID
-from backprop_tui.core.search_grids import SEARCH_GRIDS, published
 from backprop_tui.core.text import count, rate
 
 MOST_CELLS = 64
-RANKS = (8, 16)
-PRESETS = ("2x2", "paper", "published")
 SEED = "training.seed"
 # Every cell is measured on the same rows by the same base, or nothing could be compared.
 SHARED = ("schema", "output", "provenance", "model.id", "model.revision", "model.chat_template")
 SHARED_TABLES = ("data", "machine", "guards", "provenance")
 SHARED_BUT = ("data.max_length", "data.cut_answers")  # cells share the rows that all could read
-# The other objective of the 2x2. orpo and simpo are the two that are recommended for pairs; where
-# the file names another, it is held against the one that is nearest to it: orpo has the imitation
-# term of sft, and is the gentle default; simpo needs no reference and divides by length.
-OTHER: dict[MethodName, MethodName] = {
-    "orpo": "simpo",
-    "simpo": "orpo",
-    "sft": "orpo",
-    "kto": "orpo",
-}
-KTO_BETAS = 0.5  # the second beta of an unpaired kto, as a share of the file's
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +59,6 @@ class Ablation:
     def settings(self) -> tuple[str, ...]:
         """Their names, in order."""
         return tuple(dict.fromkeys(cell.setting for cell in self.cells))
-
-
-@dataclass(slots=True)
-class _Grid:
-    """Changes of each setting, before seeds."""
-
-    title: str
-    settings: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def plan_ablation(
@@ -141,7 +119,7 @@ def _refuse_shared(axes: Sequence[Axis], seeds: int, path: str) -> None:
 
 def _chosen(
     base: RunFile, axes: Sequence[Axis], preset: str | None, shape: Shape | None, rows: int
-) -> _Grid:
+) -> Turned:
     if preset is not None and preset not in PRESETS:
         raise InputError(
             f"--preset {preset}: no such preset",
@@ -149,15 +127,17 @@ def _chosen(
             code=INVALID,
         )
     if preset is None and axes:
-        found = _Grid("", [{}])
+        found = Turned("", [{}])
     elif preset in (None, "2x2"):
-        found = _two_by_two(base, shape, rows)
+        found = two_by_two(base, shape, rows)
     else:
-        found = _from_papers(base, preset or "")
+        found = from_papers(base, preset or "")
     if axes:
         given = " x ".join(key for key, _ in axes)
         found.title = f"{found.title} x {given}" if found.title else given
-        found.settings = [changes | more for changes in found.settings for more in _product(axes)]
+        found.settings = [
+            changes | more for changes in found.settings for more in combinations(axes)
+        ]
         found.settings = _with_own_keys(base, found.settings, axes)
     found.settings = [_scaled(base, changes) for changes in found.settings]
     turned = any("lora.rank" in changes for changes in found.settings)
@@ -165,12 +145,6 @@ def _chosen(
         ratio = rate(base.lora.alpha / base.lora.rank)
         found.notes.append(f"lora.alpha goes with the rank: alpha / rank stays {ratio}.")
     return found
-
-
-def _product(axes: Sequence[Axis]) -> Iterable[dict[str, Any]]:
-    keys = [key for key, _ in axes]
-    for values in product(*(values for _, values in axes)):
-        yield dict(zip(keys, values, strict=True))
 
 
 def _with_own_keys(
@@ -201,64 +175,6 @@ def _with_own_keys(
             ),
         )
     return kept
-
-
-def _two_by_two(base: RunFile, shape: Shape | None, rows: int) -> _Grid:
-    """Objective x rank, or what comes nearest where one of the two is not there."""
-    found = _Grid("")
-    ranks: list[dict[str, Any]] = [{"lora.rank": rank} for rank in RANKS]
-    if base.lora is None:
-        ranks = [{}]
-        found.notes.append("No [lora] in the run file, so every weight is trained: no rank varies.")
-    first: list[dict[str, Any]]
-    if shape in (None, "paired"):
-        other = OTHER.get(base.method, "simpo")
-        first, title = [{"method": base.method}, {"method": other}], "objective"
-    elif base.method == "kto":
-        beta = base.knobs["beta"]
-        first = [{"kto.beta": beta}, {"kto.beta": float(f"{beta * KTO_BETAS:.3g}")}]
-        title = "kto.beta"
-        found.notes.append(
-            "Unpaired answers fit kto alone, so its beta stands in for the objective. They are no "
-            "pairs, so the rule cannot decide: the cells are shown with their own held-out figures."
-        )
-    else:
-        own = base.training.learning_rate or _ladder(base.method, rows)
-        first = [{"training.learning_rate": r} for r in (own, float(f"{own / 2:.3g}"))]
-        title = "learning rate"
-        found.notes.append(
-            "Conversations fit sft alone, which has no knob: its learning rate and half of it "
-            "stand in for the objective. There are no pairs, so the rule cannot decide: the cells "
-            "are shown with their held-out loss."
-        )
-    found.settings = [one | two for one in first for two in ranks]
-    found.title = f"2x2: {title} x LoRA rank" if base.lora else title
-    return found
-
-
-def _ladder(method: MethodName, rows: int) -> float:
-    return next(value for bound, value in METHODS[method].rates if rows < bound)
-
-
-def _from_papers(base: RunFile, preset: str) -> _Grid:
-    method = base.method
-    entry = SEARCH_GRIDS.get(method)
-    if preset == "paper" and entry:
-        axes = [(f"{method}.{knob}", values) for knob, values in entry.axes]
-        fixed = {f"{method}.{knob}": value for knob, value in entry.fixed}
-        title, settings = entry.source, [fixed | changes for changes in _product(axes)]
-    else:
-        settings = [
-            {f"{method}.{knob}": value for knob, value in knobs} for knobs in published(method)
-        ]
-        title = f"published settings of {method}"
-    if not settings:
-        raise InputError(
-            f"--preset {preset}: none is published for {method}",
-            hint=f"methods with one: {', '.join(SEARCH_GRIDS)}",
-            code=INVALID,
-        )
-    return _Grid(title, settings)
 
 
 def _scaled(base: RunFile, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -170,7 +170,10 @@ class Table:
 
     def _base(self) -> Row:
         pairs = self.pairs(BASE)
-        return _scored(Row(BASE, "waiting"), pairs) if pairs else Row(BASE, "waiting")
+        if pairs:
+            return _scored(Row(BASE, "waiting"), pairs)
+        why = self.refusal(BASE)
+        return Row(BASE, "failed" if why else "waiting", why=why)
 
 
 def train_margin(steps: Sequence[Step]) -> float | None:

@@ -234,6 +234,14 @@ def test_equal_on_held_out_rows_with_a_lower_train_margin_prefers_the_lower_rank
     assert lower_rank(field(high, cell("simpo-r8", margins(28), train=1.0))) == []
 
 
+def test_a_base_that_was_not_scored_is_said() -> None:
+    cells = cell("simpo-r16", margins(31)), cell("orpo-r8", margins(30, clean=False))
+    found = judged(*cells, base=None)
+    assert found.setting == "simpo-r16"
+    assert any("base was not scored" in reason for reason in found.reasons)
+    assert not any("base was not scored" in reason for reason in judged(*cells).reasons)
+
+
 def test_too_few_pairs_decide_nothing() -> None:
     few = [1.0] * 19
     found = decide(compared(["simpo", "orpo"], [cell("simpo", few), cell("orpo", few)], ()), sure)

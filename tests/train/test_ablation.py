@@ -295,6 +295,23 @@ def test_cells_without_pairs_are_trained_and_not_scored(
     assert done[1].kind == "not-comparable"
 
 
+def test_a_scorer_that_breaks_is_recorded_and_the_rest_goes_on(
+    folder: AblationFolder, plan: Ablation, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = SCORER.replace("good =", "if out.stem in ('base', 'orpo-r16'): sys.exit(9)\ngood =")
+    monkeypatch.setattr(cells, "SCORE", (sys.executable, "-c", broken))
+    done, _ = run_it(folder, plan)
+    assert states(folder, plan) == ["failed", "scored", "scored", "scored", "failed"]
+    row = Table(folder, plan).rows()[-1]
+    assert "scoring ended with exit code 9" in row.why
+    assert any("base was not scored" in reason for reason in done[1].reasons)
+    monkeypatch.setattr(cells, "SCORE", (sys.executable, "-c", SCORER))
+    trainer.starts.clear()
+    done, _ = run_it(folder, plan)
+    assert states(folder, plan) == ["scored"] * 5
+    assert trainer.starts == []
+
+
 def test_cells_of_other_data_are_not_compared(
     folder: AblationFolder, plan: Ablation, trainer: FakeTrainer
 ) -> None:

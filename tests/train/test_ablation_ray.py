@@ -79,13 +79,11 @@ def made(path: Path) -> AblationFolder:
 
 
 def driver(folder: AblationFolder) -> subprocess.Popen[str]:
-    env = {**os.environ, "RAY_NUM_CPUS": "2"}
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(folder.path), str(folder.path / "stop-it")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=env,
     )
 
 
