@@ -293,6 +293,8 @@ def test_cells_without_pairs_are_trained_and_not_scored(
     assert not (folder.path / "scored.txt").exists()
     assert states(folder, plan)[1:] == ["trained"] * 4
     assert done[1].kind == "not-comparable"
+    assert done[1].sentence.startswith("No decision: the held-out rows are not pairs")
+    assert done[1].reasons == ()
 
 
 def test_a_scorer_that_breaks_is_recorded_and_the_rest_goes_on(

@@ -17,6 +17,11 @@ from backprop_tui.runs.ablation import SCHEMA, AblationFolder, write_whole
 from backprop_tui.runs.ablation_table import Table
 from backprop_tui.train.evals.bootstrap import Array, bootstrap, mean, mean_difference
 
+NO_PAIRS = (
+    "No decision: the held-out rows are not pairs, so the rule has nothing to count. Each cell's own "
+    "held-out figures compare between cells of one objective alone."
+)
+
 
 def difference(one: Measured, other: Measured) -> Interval:
     """Of the share of pairs right, one minus other, 95 %: resampled over the same pairs of both,
@@ -40,8 +45,11 @@ def _some(shares: Array, draw: np.random.Generator) -> Array:
     return np.asarray(np.take_along_axis(shares, chosen, axis=1).mean(axis=1))
 
 
-def judge(folder: AblationFolder, plan: Ablation) -> tuple[Field, Decision]:
-    """Decide on what has been scored so far. Raises OSError when the folder may not be read."""
+def judge(folder: AblationFolder, plan: Ablation, *, paired: bool = True) -> tuple[Field, Decision]:
+    """Decide on what has been scored so far. paired: the held-out rows are pairs, which the rule
+    needs. Raises OSError when the folder may not be read."""
+    if not paired:
+        return Field((), None, 0, {}), Decision("not-comparable", None, NO_PAIRS)
     field = Table(folder, plan).field()
     return field, decide(field, difference)
 

@@ -70,7 +70,7 @@ def run_on_ray(
             _all_cells(ray, share, doing, plan, say)
     finally:
         doing.folder.stop.unlink(missing_ok=True)
-    return None if doing.stopping() else conclude(doing.folder, plan)
+    return None if doing.stopping() else conclude(doing, plan)
 
 
 def _all_cells(ray: Any, share: dict[str, int], doing: Doing, plan: Ablation, say: Say) -> None:

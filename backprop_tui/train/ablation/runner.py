@@ -10,7 +10,7 @@ from backprop_tui.core.decision import Decision
 from backprop_tui.core.grid import Ablation, Cell
 from backprop_tui.core.printable import printable
 from backprop_tui.core.text import count
-from backprop_tui.runs.ablation import AblationFolder, read_scores
+from backprop_tui.runs.ablation import read_scores
 from backprop_tui.runs.ablation_table import Row, Table, finished
 from backprop_tui.train.ablation.cells import Doing, do_base, do_cell
 from backprop_tui.train.ablation.judging import judge, keep
@@ -40,7 +40,7 @@ def run_cells(doing: Doing, plan: Ablation, say: Say) -> tuple[Field, Decision] 
         do_base_once(doing, cell, say)
     if doing.stopping():
         return None
-    return conclude(doing.folder, plan)
+    return conclude(doing, plan)
 
 
 def do_base_once(doing: Doing, cell: Cell, say: Say) -> None:
@@ -51,10 +51,10 @@ def do_base_once(doing: Doing, cell: Cell, say: Say) -> None:
         do_base(doing, cell)
 
 
-def conclude(folder: AblationFolder, plan: Ablation) -> tuple[Field, Decision]:
+def conclude(doing: Doing, plan: Ablation) -> tuple[Field, Decision]:
     """The decision, kept in result.json."""
-    field, decision = judge(folder, plan)
-    keep(folder, plan, field, decision)
+    field, decision = judge(doing.folder, plan, paired=doing.paired)
+    keep(doing.folder, plan, field, decision)
     return field, decision
 
 
