@@ -18,8 +18,8 @@ from backprop_tui.runs.ablation_table import Table
 from backprop_tui.train.evals.bootstrap import Array, bootstrap, mean, mean_difference
 
 NO_PAIRS = (
-    "No decision: the held-out rows are not pairs, so the rule has nothing to count. Each cell's own "
-    "held-out figures compare between cells of one objective alone."
+    "No decision: the held-out rows are not pairs, so the rule has nothing to count. Each cell's "
+    "own held-out figures compare between cells of one objective alone."
 )
 
 
