@@ -106,6 +106,7 @@ def until(done: object, process: subprocess.Popen[str], what: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_at_once_and_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
     alone, folder = made(tmp_path / "alone"), made(tmp_path / "ray")
     plan = plan_ablation(pocket_run("simpo", folder.path, CHANGES), grid=GRID)
@@ -139,6 +140,7 @@ def test_two_at_once_and_a_killed_worker_changes_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_stop_is_passed_on_to_the_workers(tmp_path: Path) -> None:
     folder = made(tmp_path / "ray")
     with driver(folder) as process:
@@ -154,6 +156,7 @@ def test_a_stop_is_passed_on_to_the_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     folder = made(tmp_path / "ray")
     plan = plan_ablation(pocket_run("simpo", folder.path, CHANGES), grid=GRID)
