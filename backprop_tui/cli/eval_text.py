@@ -20,7 +20,7 @@ KINDS = {"pairs": "pair", "marked": "marked answer", "chats": "conversation"}
 def text(done: Result, name: str) -> list[str]:
     """Lines: what was measured, the table, what could not be, the gates."""
     used = done.summary["rows"]
-    where = done.material.path if done.material.name != "heldout" else "its held-out rows"
+    where = "its held-out rows" if done.material.heldout else done.material.path
     lines = [f"{name} on {where}: {plural(used, KINDS[done.material.kind])}", ""]
     lines += table(done.figures)
     lines += ["", "Under each figure: its 95 % bootstrap interval over the same examples."]

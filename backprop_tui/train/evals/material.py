@@ -53,6 +53,7 @@ class Material:
     rows: int
     unused: dict[str, int]
     cut: dict[str, int]
+    heldout: bool = False  # the run's own
     trained_on: bool = False
 
     def tokens_sha256(self) -> str:
@@ -182,6 +183,7 @@ def encoded(
         read.total,
         dict(unused.most_common()),
         dict(found.cut),
+        read.name == HELD_OUT,  # the name of a file has a hash behind it
         read.trained_on,
     )
 
