@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from backprop_tui.core import rates, runfile_io
 from backprop_tui.core.methods import METHODS, MethodName
 from backprop_tui.core.runfile import METHOD_SECTIONS, RunFile, Section
+from backprop_tui.core.search_grids import SEARCH_GRIDS
 from backprop_tui.core.text import count, rate
 from backprop_tui.probe.data.layouts.columns import VERDICTS
 from backprop_tui.probe.data.layouts.shapes import COLUMNS, LAYOUTS
@@ -352,6 +354,26 @@ def presets_table() -> str:
     )
 
 
+def search_grids_table() -> str:
+    """The values searched over, for `ablate --preset paper`."""
+    return table(
+        ("method", "searched", "held fixed", "cells", "source"),
+        [
+            (
+                f"`{name}`",
+                "; ".join(
+                    f"{knob} {', '.join(f'{value:g}' for value in values)}"
+                    for knob, values in grid.axes
+                ),
+                ", ".join(f"{knob} {value:g}" for knob, value in grid.fixed) or "–",
+                str(prod(len(values) for _, values in grid.axes)),
+                grid.source,
+            )
+            for name, grid in SEARCH_GRIDS.items()
+        ],
+    )
+
+
 # --- docs/data.md: the tables between its markers
 
 
@@ -389,6 +411,7 @@ METHODS_TABLES: Tables = {
     "guards": guards_table,
     "balance": balance_table,
     "presets": presets_table,
+    "search-grids": search_grids_table,
 }
 DATA_TABLES: Tables = {
     "layouts": layouts_table,

@@ -12,10 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# How long a case takes tells of the machine, not of the code.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: steadier and faster
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network
 # Nothing of the user's cache is read or written.
@@ -25,6 +21,10 @@ from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
 from backprop_tui.core.events import Event, Failed, Finished
 from backprop_tui.core.runfile import RunFile
+
+# How long a case takes tells of the machine, not of the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @dataclass

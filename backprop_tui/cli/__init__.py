@@ -7,11 +7,13 @@ import sys
 import typer
 
 from backprop_tui import __version__
+from backprop_tui.cli.ablate import ablate_command
 from backprop_tui.cli.background import resume_command
 from backprop_tui.cli.check import check_command
 from backprop_tui.cli.compare import compare_command
 from backprop_tui.cli.data import data_command
 from backprop_tui.cli.doctor import doctor_command
+from backprop_tui.cli.eval import eval_command
 from backprop_tui.cli.export import export_command
 from backprop_tui.cli.gpu import gpu_command
 from backprop_tui.cli.output import show_error
@@ -49,6 +51,8 @@ app.command("watch")(watch_command)
 app.command("review")(review_command)
 app.command("compare")(compare_command)
 app.command("try")(try_command)
+app.command("ablate")(ablate_command)
+app.command("eval")(eval_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 

@@ -54,7 +54,7 @@ def export_command(
         gguf=gguf,
         trust_remote_code=trust_remote_code,
     )
-    with _ended_by_signals():
+    with ended_by_signals():
         from backprop_tui.train.libraries import load_libraries
         from backprop_tui.train.logs import log_to
 
@@ -119,7 +119,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end it as ctrl+c does, so that nothing half-written stays."""
 
     def end(_number: int, _frame: FrameType | None) -> None:

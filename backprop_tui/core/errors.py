@@ -9,6 +9,7 @@ EXIT_INPUT = 1  # something the user gave: a file, a key, a value
 EXIT_USAGE = 2  # the command line itself
 EXIT_RUN = 3  # the run started and failed
 EXIT_STOPPED = 4  # stopped on request, saved, can be used
+EXIT_GATE = 5  # measured, and a gate was not passed
 EXIT_INTERRUPTED = 130
 
 

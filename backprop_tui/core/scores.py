@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class PairLogps:
     """One model's log-probabilities of both answers of a pair, natural logarithms.
 
-    number: the row in its file, from 0. chosen, rejected: summed over the answer's tokens, the
-    end of the turn among them. *_tokens: how many those are, at least 1.
+    number: the row in its file, from 1 as in core.rows. chosen, rejected: summed over the answer's
+    tokens, the end of the turn among them. *_tokens: how many those are, at least 1.
     """
 
     number: int

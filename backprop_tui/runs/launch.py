@@ -13,23 +13,28 @@ from backprop_tui.runs.lock import owner
 
 CONSOLE = "console.log"  # in the run folder: what the process prints
 COMMAND = (sys.executable, "-P", "-m", "backprop_tui", "resume")
+WITH_PARENT = (sys.executable, "-P", "-m", "backprop_tui.cli.with_parent")
 LOOK = 0.05  # seconds between two looks
 SAID = 4_000  # bytes of the end of what it printed
 
 
-def launch(folder: Path, *, trust_remote_code: bool = False) -> subprocess.Popen[bytes]:
+def launch(
+    folder: Path, *, trust_remote_code: bool = False, with_parent: bool = False
+) -> subprocess.Popen[bytes]:
     """Start a process that trains the run of a folder: from its beginning, or where it was left.
 
-    The process leads a session of its own, so that no signal of this terminal reaches it. Raises
+    The process leads a session of its own, so that no signal of this terminal reaches it.
+    with_parent: it stops and saves when this process is gone, however that went. Raises
     InputError WRITE_REFUSED.
     """
+    command = (*WITH_PARENT, str(os.getpid()), "resume") if with_parent else COMMAND
     trust = ["--trust-remote-code"] if trust_remote_code else []
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         console = os.open(folder / CONSOLE, flags, 0o600)
         try:
             return subprocess.Popen(
-                [*COMMAND, *trust, "--", str(folder.resolve())],
+                [*command, *trust, "--", str(folder.resolve())],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=console,

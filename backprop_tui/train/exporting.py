@@ -155,11 +155,8 @@ def run_file_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "run.toml").read_bytes()).hexdigest()
 
 
-def learned_weights(folder: Path, run: RunFile, history: History, what: str = "to export") -> Path:
-    """The folder of the result. InputError RUN_NOTHING_LEARNED: there is none.
-
-    what: it is wanted for, as the message says it.
-    """
+def learned_weights(folder: Path, run: RunFile, history: History) -> Path:
+    """The folder of a run's result. InputError RUN_NOTHING_LEARNED: there is none."""
     weights = folder / ("adapter" if run.lora else "model")
     ended = history.ended
     config = weights / ("adapter_config.json" if run.lora else "config.json")
@@ -172,7 +169,7 @@ def learned_weights(folder: Path, run: RunFile, history: History, what: str = "t
         else "it did not come to its end, nor was it stopped and saved"
     )
     raise InputError(
-        f"{folder}: this run has nothing {what}: {why}.",
+        f"{folder}: this run has no result yet: {why}.",
         hint=f"go on with it: backprop-tui resume {as_typed(folder)}",
         code="RUN_NOTHING_LEARNED",
     )

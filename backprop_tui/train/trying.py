@@ -69,7 +69,7 @@ def tryable(folder: Path, *, base: bool | None = None, trust_remote_code: bool =
     history = History()
     for event in Follower(folder / "events.jsonl").read():
         history.add(event)
-    weights = learned_weights(folder, run, history, "to try")
+    weights = learned_weights(folder, run, history)
     sha256 = _sha256(weights)
     if run.lora is None:
         return _whole_model(folder, run, weights, sha256, base, trust_remote_code)

@@ -18,6 +18,7 @@ from textual.widgets import Input
 from backprop_tui.cli.run import DEMO
 from backprop_tui.core import runfile_io
 from backprop_tui.core.control import Control
+from backprop_tui.core.decision import Decision
 from backprop_tui.core.effective import effective
 from backprop_tui.core.events import Event, Finished, Started, Step, from_line, to_line
 from backprop_tui.core.facts import Facts, GpuFacts, Quantiles
@@ -27,6 +28,10 @@ from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.votes import SIDES, Answer, Side
 from backprop_tui.core.what_fits import wanted
 from backprop_tui.probe.memory import MemoryOracle
+from backprop_tui.runs.ablation import AblationFolder, begin
+from backprop_tui.runs.ablation_table import Row, Table
+from backprop_tui.train.ablation.cells import Doing
+from backprop_tui.train.ablation.runner import run_cells
 from backprop_tui.train.trying import Tryable
 from backprop_tui.tui.keeper import new_plan
 from backprop_tui.tui.memory_asker import questions
@@ -40,6 +45,7 @@ from tests.conftest import run_training
 from tests.core.exact import told
 from tests.core.worlds import LLAMA_8B
 from tests.core.worlds import PAIRS as PAIRS_FACTS
+from tests.tui import ablations
 from tests.tui.test_memory_terminal import CONFIG
 from tests.tui.wizard_pilot import GB, WIDE, StillOracle, card, wizard
 
@@ -247,6 +253,32 @@ async def test_a_run_tried_blind(
         screen.query_one(PromptArea).cursor_blink = False
         await pilot.pause()
         compare(app, "try", request)
+
+
+@pytest.fixture
+def ablation(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[Row], Decision]:
+    """What the 2x2 on the demo's run file came to; with --update-screenshots it is run."""
+    if request.config.getoption("--update-screenshots"):
+        folder, plan = AblationFolder(tmp_path / "ablation"), ablations.demo_plan()
+        begin(folder, plan)
+        done = run_cells(Doing(folder, lambda: False), plan, lambda _text: None)
+        assert done is not None
+        ablations.record(Table(folder, plan).rows(), done[1])
+    return ablations.recorded()
+
+
+@pytest.mark.timeout(1200)  # seconds: the 2x2 takes about four minutes
+async def test_an_ablation_decided(
+    ablation: tuple[list[Row], Decision], request: pytest.FixtureRequest
+) -> None:
+    rows, decision = ablation
+    work = ablations.Work(decision)
+    async with ablations.showing(rows, work, WIDE, elapsed=280.0) as (app, pilot):
+        work.end.set()
+        while app.table.decision is None or not app.table.rows:
+            await pilot.pause(0.05)
+        await pilot.pause()
+        compare(app, "ablation", request)
 
 
 def test_the_recorded_run_learned() -> None:

@@ -1,0 +1,268 @@
+"""`ablate`: which setting wins, decided on the same held-out pairs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from backprop_tui.cli.ablate_text import cost_lines, result_lines
+from backprop_tui.cli.output import JSON_HELP, show_advice, show_json
+from backprop_tui.cli.plan import SET_HELP
+from backprop_tui.cli.run import TRUST_HELP, Printer
+from backprop_tui.cli.signals import stop_asked
+from backprop_tui.core import runfile_io
+from backprop_tui.core.ablation_cost import Cost, cost_of
+from backprop_tui.core.cells import Field
+from backprop_tui.core.decision import Decision
+from backprop_tui.core.errors import (
+    EXIT_OK,
+    EXIT_RUN,
+    EXIT_STOPPED,
+    ConfigError,
+    InputError,
+    Problem,
+)
+from backprop_tui.core.grid import MOST_CELLS, Ablation, plan_ablation
+from backprop_tui.core.printable import printable
+from backprop_tui.core.runfile import RunFile
+from backprop_tui.runs.ablation import PLAN, AblationFolder, begin, is_ablation, read_plan
+from backprop_tui.runs.ablation_table import Table, seconds_a_step
+from backprop_tui.runs.lock import Lock
+
+if TYPE_CHECKING:
+    from backprop_tui.probe.survey import Survey
+
+GRID_HELP = "A key of the run file and its values: simpo.beta=2,2.5. Repeatable; every combination."
+PRESET_HELP = (
+    "2x2 (the default): objective x LoRA rank; paper: the search grid of the file's method; "
+    "published: its published settings."
+)
+RAY_HELP = "Run the cells as Ray tasks: the address of a cluster, or 'local'."
+OUTPUT_HELP = "Folder to create, or one to go on with."
+
+
+def ablate_command(
+    path: Path = typer.Argument(metavar="RUN.toml", help="A run file, or an ablation's folder."),
+    grid: list[str] = typer.Option([], "--grid", help=GRID_HELP),
+    preset: str | None = typer.Option(None, "--preset", help=PRESET_HELP),
+    seeds: int = typer.Option(1, "--seeds", min=1, help="Repeat each cell with so many seeds."),
+    output: Path | None = typer.Option(None, "--output", "-o", help=OUTPUT_HELP),
+    sets: list[str] = typer.Option([], "--set", help=SET_HELP),
+    most: int = typer.Option(MOST_CELLS, "--max-cells", min=1, help="Refuse a larger grid."),
+    ray: str | None = typer.Option(None, "--ray", metavar="ADDRESS", help=RAY_HELP),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Begin without asking."),
+    trust_remote_code: bool = typer.Option(False, "--trust-remote-code", help=TRUST_HELP),
+    as_json: bool = typer.Option(False, "--json", help=JSON_HELP),
+) -> None:
+    """Train a grid of settings and decide between them on the same held-out pairs."""
+    if ray is not None:
+        from backprop_tui.train.ablation.on_ray import need_ray
+
+        need_ray()
+    if is_ablation(path):
+        if grid or preset or seeds > 1 or sets or output:
+            raise typer.BadParameter(
+                f"{path} has its plan in {PLAN}; give the run file to plan another",
+                param_hint="RUN.toml",
+            )
+        folder = AblationFolder(path.expanduser())
+        plan = read_plan(folder)
+        paired, cost = _surveyed(plan, folder, trust_remote_code)
+    else:
+        run, _ = runfile_io.read(path, sets)
+        folder = AblationFolder((output or _default(run)).expanduser())
+        plan, paired, cost = _planned(
+            run, path, folder, trust_remote_code, grid, preset, seeds, most
+        )
+    if os.path.lexists(folder.path):
+        begin(folder, plan)  # refuses what is there; there is nothing to make
+    say: Callable[[str], None] = _on_stderr if as_json else Printer()
+    for line in cost_lines(folder, plan, cost, paired=paired, ray=ray):
+        say(printable(line))
+    if not _nothing_left(folder, plan, paired=paired):
+        _confirm(yes, as_json)
+    begin(folder, plan)
+    lock = Lock.take(folder.path)
+    try:
+        done = _run(folder, plan, paired, ray, trust_remote_code, say, screen=not as_json)
+    finally:
+        lock.release()
+    raise typer.Exit(_end(folder, plan, done, say, as_json=as_json))
+
+
+def _run(
+    folder: AblationFolder,
+    plan: Ablation,
+    paired: bool,
+    ray: str | None,
+    trust_remote_code: bool,
+    say: Callable[[str], None],
+    *,
+    screen: bool,
+) -> tuple[Field, Decision] | None:
+    """On a terminal the table, else lines."""
+    from backprop_tui.train.ablation.cells import Doing, Stopping
+    from backprop_tui.train.ablation.runner import Say, run_cells
+
+    def work(stopping: Stopping, tell: Say) -> tuple[Field, Decision] | None:
+        doing = Doing(folder, stopping, paired, trust_remote_code)
+        if ray is None:
+            return run_cells(doing, plan, tell)
+        from backprop_tui.train.ablation.on_ray import run_on_ray
+
+        return run_on_ray(doing, plan, tell, ray)
+
+    if screen and sys.stdin.isatty() and sys.stdout.isatty():
+        from backprop_tui.tui.ablation import show_ablation
+
+        return show_ablation(folder, plan, work)
+    with stop_asked("stopping after this step and saving; ctrl+c again quits at once") as stopping:
+        return work(stopping, say)
+
+
+def _end(
+    folder: AblationFolder,
+    plan: Ablation,
+    done: tuple[Field, Decision] | None,
+    say: Callable[[str], None],
+    *,
+    as_json: bool,
+) -> int:
+    """Show the result; the exit code."""
+    rows = Table(folder, plan).rows()
+    if done is None:
+        say(f"stopped and saved; go on with it: backprop-tui ablate {printable(str(folder.path))}")
+        return EXIT_STOPPED
+    if as_json:
+        from backprop_tui.train.ablation.judging import as_json as plain
+
+        show_json(plain(folder, plan, *done))
+    else:
+        say("")
+        for line in result_lines(folder, plan, rows, *done):
+            say(printable(line))
+    return EXIT_RUN if any(row.state == "failed" for row in rows) else EXIT_OK
+
+
+def _planned(
+    run: RunFile,
+    path: Path,
+    folder: AblationFolder,
+    trust_remote_code: bool,
+    grid: list[str],
+    preset: str | None,
+    seeds: int,
+    most: int,
+) -> tuple[Ablation, bool, Cost]:
+    """The plan, judged cell by cell before anything is written. Raises InputError, ConfigError."""
+    from backprop_tui.probe.survey import resolved, survey
+
+    # The keys are refused before the data is read; what follows from its shape comes after.
+    plan_ablation(run, str(path), grid=grid, preset=preset, seeds=seeds, most=most)
+    found = survey(run, path=str(path), trust_remote_code=trust_remote_code)
+    data = found.facts.data
+    plan = plan_ablation(
+        resolved(run),
+        str(path),
+        grid=grid,
+        preset=preset,
+        seeds=seeds,
+        shape=data.shape if data else None,
+        rows=found.counts.train,
+        most=most,
+    )
+    return plan, *_surveyed(plan, folder, trust_remote_code)
+
+
+def _surveyed(plan: Ablation, folder: AblationFolder, trust_remote_code: bool) -> tuple[bool, Cost]:
+    """Whether the held-out rows are pairs, and the cost. Raises ConfigError for any cell that
+    would be refused as a run, InputError ABLATION_NO_HELDOUT."""
+    import psutil
+
+    from backprop_tui.probe.gpu import probe_gpu
+    from backprop_tui.probe.model import probe_model
+    from backprop_tui.probe.survey import as_problems, measured, read_data, survey_from
+
+    if not plan.base.data.heldout:
+        raise InputError(
+            "data.heldout = 0: nothing is held out, so no cell could be compared with another",
+            hint="set data.heldout to 0.1 or more",
+            code="ABLATION_NO_HELDOUT",
+        )
+    gpu = probe_gpu()
+    model = probe_model(
+        plan.base.model.id,
+        revision=plan.base.model.revision,
+        trust_remote_code=trust_remote_code,
+    )
+    read = {}
+    surveys: list[Survey] = []
+    problems: dict[str, Problem] = {}
+    for cell in plan.cells:
+        if cell.run.method not in read:
+            loaded, data = read_data(cell.run)
+            read[cell.run.method] = loaded, measured(cell.run, model, data, loaded)
+        loaded, data = read[cell.run.method]
+        found = survey_from(cell.run, gpu, model, data, loaded, trust_remote_code=trust_remote_code)
+        surveys.append(found)
+        blocking = [item for item in found.advice if item.level == "problem"]
+        for problem in as_problems(blocking):
+            problems.setdefault(problem.message, problem)
+    if problems:
+        raise ConfigError("the cells of this ablation", tuple(problems.values()))
+    advice = {item.message: item for found in surveys for item in found.advice}
+    show_advice([item for item in advice.values() if item.level == "warning"], err=True)
+    pace = None
+    if is_ablation(folder.path):
+        pace = seconds_a_step(Table(folder, plan).rows())
+    memory = psutil.virtual_memory().available
+    cells = [(c.run, s.facts, s.plan) for c, s in zip(plan.cells, surveys, strict=True)]
+    cost = cost_of(cells, memory, _free(folder.path), pace, surveys[0].counts.heldout)
+    return all(data.shape == "paired" for _, data in read.values()), cost
+
+
+def _free(path: Path) -> int:
+    """Bytes free where a folder is, or will be."""
+    there = path.resolve()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def _default(run: RunFile) -> Path:
+    """runs/ablate-METHOD-MODEL: the same for the same run file, so that it is gone on with."""
+    return Path("runs") / f"ablate-{run.method}-{Path(run.model.id).name[:80] or 'model'}"
+
+
+def _nothing_left(folder: AblationFolder, plan: Ablation, *, paired: bool) -> bool:
+    """Whether there is only the result to show."""
+    if not is_ablation(folder.path):
+        return False
+    base, *cells = (row.state for row in Table(folder, plan).rows())
+    return all(state == ("scored" if paired else "trained") for state in cells) and (
+        base == "scored" or not paired
+    )
+
+
+def _confirm(yes: bool, as_json: bool) -> None:
+    if yes:
+        return
+    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError(
+            "nothing was begun: without a terminal there is nobody to ask",
+            hint="begin it with --yes",
+            code="ABLATION_NOT_CONFIRMED",
+        )
+    if not typer.confirm("Begin?", default=True):
+        typer.echo("nothing was written", err=True)
+        raise typer.Exit(EXIT_OK)
+
+
+def _on_stderr(text: str) -> None:
+    typer.echo(text, err=True)

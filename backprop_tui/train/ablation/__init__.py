@@ -1,0 +1,1 @@
+"""Trains and scores the cells of an ablation, each in a process of its own."""
