@@ -42,6 +42,8 @@ bench: $(READY)  ## Print the figures README quotes
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.labelflip
 	$(BIN)/python -m benchmarks.watching
 
 soak: $(READY)  ## Slow tests; forty runs killed and resumed; 50,000 damaged files

@@ -1,7 +1,7 @@
 """Scoring pairs for an evaluation: against two plain rows a pair, and against training's memory.
 
-usage: python -m benchmarks.evaluation [--quick] [--rounds 3] [--pairs 1000] [--threads N]
-           [--json PATH] [--write]
+usage: python -m benchmarks.evaluation [--quick] [--batches 2,8] [--rounds 3] [--pairs 1000]
+           [--threads N] [--json PATH] [--write]
 
 Speed: one model with random weights and the same pairs, with the lengths of UltraFeedback, scored
 in turn batch by batch: by `eval`'s own Scorer, and the plain way, where each answer brings its
@@ -34,8 +34,8 @@ from benchmarks.engine_models import TINY, Shape, random_model
 FASTER, SMALLER = 1.5, 1.0  # goals
 FAST = Shape(256, 704, 4, 4, 2, 16_000)
 MIDDLE = Shape(128, 352, 4, 4, 2, 4_000)  # for the bytes of a thousand pairs
-LONGEST = 512  # tokens of a side there
-BATCHES = (2, 8)  # pairs
+LONGEST = 256  # tokens of a side there
+BATCHES = ["2", "8"]  # pairs
 TRAINED = 24  # pairs whose training is watched, drawn to be like all of them
 CLOSE = 1e-3  # nats a pair may differ by between the two ways
 
@@ -79,7 +79,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     begun = time.perf_counter()
-    speeds = [speed(batch, options) for batch in BATCHES]
+    speeds = [speed(int(batch), options) for batch in options.batches]
     report(speeds, memory(options), options, time.perf_counter() - begun)
 
 
@@ -87,6 +87,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny models, to see that it runs")
+    parser.add_argument("--batches", default=BATCHES, type=engine_machine.listed, help="pairs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=1000, help="scored for the peak of bytes")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -1,6 +1,6 @@
 """What 30 % of labels turned round do: the pocket model trained on both sets, measured on one.
 
-usage: python -m benchmarks.labelflip [--steps 125] [--rows 0] [--json PATH] [--write]
+usage: python -m benchmarks.labelflip [--steps 60] [--rows 0] [--json PATH] [--write]
 
 The files are `ultrafeedback_str_train.jsonl`, its twin `…_labelflip30.jsonl` with 300 of 1,000
 pairs turned round, and `…_eval.jsonl` with 200 other prompts, in ../shared/data. Both runs have the
@@ -45,7 +45,8 @@ def main() -> None:
     """Train both, measure, print, and write what was asked for."""
     options = arguments()
     if not DATA.is_dir():
-        raise SystemExit("the shared data is not here: nothing was measured")
+        print("the shared data is not here: nothing was measured")
+        return
     engine_machine.quiet()
     import torch
 
@@ -59,7 +60,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=125, help="125 is one pass over 1,000 pairs")
+    parser.add_argument("--steps", type=int, default=60, help="of 8 pairs each")
     parser.add_argument("--rows", type=int, default=0, help="of each file; 0: all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="to benchmarks/results")
@@ -123,7 +124,7 @@ def trained(output: Path, data: Path, steps: int) -> Path:
             "model": {"id": "pocket", "precision": "fp32"},
             "data": {
                 "path": str(data),
-                "max_length": 512,
+                "max_length": 256,
                 "cut_answers": True,
                 "heldout": 0.0,
             },

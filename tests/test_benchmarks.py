@@ -53,6 +53,19 @@ def test_engine_compares_speed_and_memory_at_both_settings(tmp_path: Path) -> No
     assert str(Path.home()) not in json.dumps(values)
 
 
+@pytest.mark.slow
+def test_evaluation_compares_both_ways_and_the_memory_of_training(tmp_path: Path) -> None:
+    quick = ("--quick", "--rounds", "1", "--threads", "1", "--pairs", "40")
+    values = found("evaluation", tmp_path, *quick)
+
+    assert [one["batch"] for one in values["speed"]] == [2, 8]
+    for one in values["speed"]:
+        assert one["faster"] == one["shared"] / one["plain"] > 0
+    memory = values["memory"]
+    assert memory["pairs"] == 40
+    assert 0 < memory["smaller"] == memory["scoring"] / memory["training"] <= 1
+
+
 def test_gpu_runs_on_a_cpu_and_the_engines_have_the_same_gradients(tmp_path: Path) -> None:
     tiny = ("--tiny", "--cpu", "--batch", "2", "--batches", "1")
     values = found("gpu", tmp_path, *tiny, "--methods", "kto", "--models", "1b-bf16")

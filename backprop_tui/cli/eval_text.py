@@ -31,7 +31,9 @@ def text(done: Result, name: str) -> list[str]:
     lines += _absent(done.absent)
     if done.gates:
         lines += ["", "Gates"]
-        lines += [f"  {'passed' if one.passed else 'FAILED'}  {one.reason}" for one in done.gates]
+        for one in done.gates:
+            verdict = f"  {'passed' if one.passed else 'FAILED'}  {one.reason}"
+            lines += textwrap.wrap(verdict, COLUMNS, subsequent_indent=" " * 10)
     return lines
 
 

@@ -153,10 +153,12 @@ def test_more_answers_are_added_to_those_that_are_there(run: Path) -> None:
     ("name", "content"),
     [
         ("summary.json", "{"),
-        ("summary.json", '{"schema": 1, "figures": [], "of": {}}'),
-        ("summary.json", '{"mine": true}'),
+        pytest.param(
+            "summary.json", '{"schema": 1, "figures": [], "of": {}}', marks=pytest.mark.slow
+        ),
+        pytest.param("summary.json", '{"mine": true}', marks=pytest.mark.slow),
         ("scores-tuned.jsonl", '{"schema": 1, "rows_of": "scores-tuned", "of": {}}\n'),
-        ("scores-base.jsonl", "\x00\x01 not ours\n"),
+        pytest.param("scores-base.jsonl", "\x00\x01 not ours\n", marks=pytest.mark.slow),
     ],
 )
 def test_what_belongs_to_others_is_left_alone(run: Path, name: str, content: str) -> None:

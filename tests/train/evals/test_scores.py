@@ -29,19 +29,27 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+class Runs:
+    """A finished simpo run a kind of weights, by name, trained when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, dict[str, DoneRun]()
+
+    def __getitem__(self, name: str) -> DoneRun:
+        if name not in self.made:
+            run = pocket_run("simpo", self.folder / name, CHANGES[name])
+            self.made[name] = run_training(run)
+            assert isinstance(self.made[name].ending, Finished)
+        return self.made[name]
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DoneRun]:
-    """A finished simpo run a kind of weights, by name."""
-    folder = tmp_path_factory.mktemp("scored")
-    made = {}
-    for name, change in CHANGES.items():
-        made[name] = run_training(pocket_run("simpo", folder / name, change))
-        assert isinstance(made[name].ending, Finished)
-    return made
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("scored"))
 
 
 @pytest.fixture
-def run(runs: dict[str, DoneRun], tmp_path: Path) -> Path:
+def run(runs: Runs, tmp_path: Path) -> Path:
     """A copy of the run in float32, without evaluations."""
     ignored = shutil.ignore_patterns("evals")
     return Path(shutil.copytree(runs["fp32"].folder, tmp_path / "run", ignore=ignored))
@@ -91,9 +99,7 @@ def by_transformers(folder: Path, side: Side) -> list[PairLogps]:
 
 
 @pytest.mark.parametrize("side", ["tuned", "base"])
-def test_log_probabilities_are_those_of_transformers_alone(
-    runs: dict[str, DoneRun], side: Side
-) -> None:
+def test_log_probabilities_are_those_of_transformers_alone(runs: Runs, side: Side) -> None:
     folder = runs["fp32"].folder
     wanted = by_transformers(folder, side)
     found = heldout_pairs(folder, base=side == "base")
@@ -108,10 +114,11 @@ def test_log_probabilities_are_those_of_transformers_alone(
         assert one.rejected == pytest.approx(other.rejected, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_both_sides_have_the_figures_that_training_measured(
-    runs: dict[str, DoneRun], name: str
-) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["fp32", "full", pytest.param("bf16", marks=pytest.mark.slow), "nf4"],
+)
+def test_both_sides_have_the_figures_that_training_measured(runs: Runs, name: str) -> None:
     """Quantised, half and fully trained weights too; the base is what step 0 saw."""
     done = runs[name]
     measured = [event for event in done.events if isinstance(event, Evaluated)]
@@ -147,8 +154,8 @@ def test_another_adapter_is_measured_anew(run: Path) -> None:
     assert sorted(path.name for path in (run / "evals").iterdir()) == ["heldout", "heldout-2"]
 
 
-@pytest.mark.parametrize("tokens", [1, 300, 100_000])
-def test_no_score_depends_on_the_batch(runs: dict[str, DoneRun], run: Path, tokens: int) -> None:
+@pytest.mark.parametrize("tokens", [1, pytest.param(300, marks=pytest.mark.slow), 100_000])
+def test_no_score_depends_on_the_batch(runs: Runs, run: Path, tokens: int) -> None:
     wanted = {one.number: one for one in heldout_pairs(runs["fp32"].folder)}
     subject = run_subject(run, batch_tokens=tokens)
     tokenizer = tokenizer_of(subject, trust_remote_code=False)
@@ -208,7 +215,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     assert not (run / "evals").exists()
 
 
-def test_single_answers_are_no_pairs(done_runs: dict[str, DoneRun]) -> None:
+def test_single_answers_are_no_pairs(done_runs: Runs) -> None:
     with pytest.raises(BackpropError) as caught:
         heldout_pairs(done_runs["kto"].folder)
     assert caught.value.code == "EVAL_NO_PAIRS"
