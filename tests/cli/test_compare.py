@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from backprop_tui.cli import app
 from backprop_tui.cli.compare import names
-from backprop_tui.cli.wrap import cells
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import InputError
+from backprop_tui.core.wrap import cells
 from tests.runs.test_evals import GOOD
 from tests.runs.test_evals import write as write_evaluation
 from tests.tui import histories
