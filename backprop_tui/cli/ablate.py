@@ -31,13 +31,16 @@ from backprop_tui.core.errors import (
 from backprop_tui.core.grid import MOST_CELLS, Ablation, plan_ablation
 from backprop_tui.core.printable import printable
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.runs.ablation import PLAN, AblationFolder, begin, is_ablation, read_plan
+from backprop_tui.runs.ablation import CELLS, PLAN, AblationFolder, begin, is_ablation, read_plan
 from backprop_tui.runs.ablation_table import Table, seconds_a_step
 from backprop_tui.runs.lock import Lock
+from backprop_tui.runs.requests import is_run
+from backprop_tui.runs.state import RUNS, find_run
 
 if TYPE_CHECKING:
     from backprop_tui.probe.survey import Survey
 
+PATH_HELP = "A run file, a run, or an ablation to go on with; the last two by folder or name."
 GRID_HELP = "A key of the run file and its values: simpo.beta=2,2.5. Repeatable; every combination."
 PRESET_HELP = (
     "2x2 (the default): objective x LoRA rank; paper: the search grid of the file's method; "
@@ -48,7 +51,7 @@ OUTPUT_HELP = "Folder to create, or one to go on with."
 
 
 def ablate_command(
-    path: Path = typer.Argument(metavar="RUN.toml", help="A run file, or an ablation's folder."),
+    path: Path = typer.Argument(metavar="RUN.toml", help=PATH_HELP),
     grid: list[str] = typer.Option([], "--grid", help=GRID_HELP),
     preset: str | None = typer.Option(None, "--preset", help=PRESET_HELP),
     seeds: int = typer.Option(1, "--seeds", min=1, help="Repeat each cell with so many seeds."),
@@ -65,13 +68,14 @@ def ablate_command(
         from backprop_tui.train.ablation.on_ray import need_ray
 
         need_ray()
+    path = _found(path)
     if is_ablation(path):
         if grid or preset or seeds > 1 or sets or output:
             raise typer.BadParameter(
                 f"{path} has its plan in {PLAN}; give the run file to plan another",
                 param_hint="RUN.toml",
             )
-        folder = AblationFolder(path.expanduser())
+        folder = AblationFolder(path)
         plan = read_plan(folder)
         paired, cost = _surveyed(plan, folder, trust_remote_code)
     else:
@@ -88,12 +92,42 @@ def ablate_command(
     if not _nothing_left(folder, plan, paired=paired):
         _confirm(yes, as_json)
     begin(folder, plan)
-    lock = Lock.take(folder.path)
+    lock = _owned(folder)
     try:
         done = _run(folder, plan, paired, ray, trust_remote_code, say, screen=not as_json)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder.path} cannot be written: {error.strerror or error}",
+            hint="what was saved is kept; the same command goes on with it",
+            code="WRITE_REFUSED",
+        ) from error
     finally:
         lock.release()
     raise typer.Exit(_end(folder, plan, done, say, as_json=as_json))
+
+
+def _found(path: Path) -> Path:
+    """The run file or the ablation that is meant: a path, or a name under ./runs. Raises
+    InputError RUN_NOT_FOUND."""
+    for place in (path.expanduser(), RUNS / path):
+        if is_ablation(place) or place.is_file():
+            return place
+        if is_run(place):
+            return place / "run.toml"
+    if path.suffix == ".toml":  # its absence is told where it is read
+        return path
+    return find_run(path) / "run.toml"
+
+
+def _owned(folder: AblationFolder) -> Lock:
+    """Nobody else works on it. Raises InputError RUN_OWNED, WRITE_REFUSED."""
+    try:
+        return Lock.take(folder.path)
+    except InputError as error:
+        if error.code != "RUN_OWNED":
+            raise
+        hint = f"its cells as they stand: backprop-tui runs {folder.path / CELLS}"
+        raise InputError(error.message, hint=hint, code=error.code) from error
 
 
 def _run(

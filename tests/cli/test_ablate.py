@@ -14,6 +14,7 @@ import pytest
 
 from backprop_tui.core import runfile_io
 from backprop_tui.runs.ablation import AblationFolder, read_scores
+from backprop_tui.runs.lock import Lock
 from tests.cli.test_commands import backprop, marks
 from tests.conftest import pocket_run
 
@@ -118,6 +119,38 @@ def test_a_refusal_writes_nothing(
     assert code in done.stderr
     assert words in done.stderr
     assert os.listdir(tmp_path) == ["run.toml"]
+
+
+@pytest.mark.parametrize("typed", ["first", "runs/first", "runs/first/run.toml"])
+def test_a_run_is_named_as_everywhere_else(tmp_path: Path, typed: str) -> None:
+    run = tmp_path / "runs" / "first"
+    run.mkdir(parents=True)
+    run_file(run / "run.toml")
+    (run / "events.jsonl").touch()
+    done = backprop("ablate", typed, cwd=tmp_path)
+    assert "ABLATION_NOT_CONFIRMED" in done.stderr
+    assert "folder     runs/ablate-simpo-pocket\n" in done.stdout
+
+
+def test_a_name_that_is_no_run_is_told_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first" / "checkpoints").mkdir(parents=True)
+    done = backprop("ablate", "frist", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "did you mean first?" in done.stderr
+    assert "FILE_NOT_FOUND" in backprop("ablate", "frist.toml", cwd=tmp_path).stderr
+
+
+def test_two_at_once_are_refused_in_words_of_an_ablation(
+    home: Path, ablation: AblationFolder
+) -> None:
+    lock = Lock.take(ablation.path)
+    try:
+        done = backprop("ablate", ablation.path.name, cwd=home)  # by its name
+    finally:
+        lock.release()
+    assert done.returncode == 1
+    assert "RUN_OWNED" in done.stderr
+    assert "backprop-tui runs runs/ablate-simpo-pocket/cells" in done.stderr
 
 
 def test_unpaired_data_is_told_before_it_begins(tmp_path: Path) -> None:
