@@ -97,6 +97,14 @@ def test_the_cost_is_shown_before_anything_is_written(
     assert os.listdir(plain) == ["run.toml"]
 
 
+def test_a_warning_names_the_cells_it_is_about(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = typed(capsys, "ablate", "run.toml")[2]
+    assert "warning  orpo-r8, orpo-r16: Rejected answers are" in told
+    assert "--set method=simpo" not in told
+
+
 def test_progress_table_and_decision_are_printed(home: Path) -> None:
     said = (home / "said.txt").read_text()
     for words in (
@@ -216,6 +224,20 @@ def test_two_at_once_are_refused_in_words_of_an_ablation(
     assert code == 1
     assert "RUN_OWNED" in told
     assert "backprop-tui runs runs/ablate-simpo-pocket/cells" in told
+
+
+def test_a_folder_that_can_no_longer_be_written_is_a_sentence(
+    ablation: AblationFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_a: object, **_o: object) -> None:
+        raise OSError(28, "No space left on device", "scores/orpo.json")
+
+    monkeypatch.setattr("backprop_tui.train.ablation.runner.run_cells", full)
+    code, _, told = typed(capsys, "ablate", ablation.path)
+    assert code == 1
+    assert "scores/orpo.json cannot be written: No space left on device" in told
+    assert "WRITE_REFUSED" in told
+    Lock.take(ablation.path).release()
 
 
 def test_unpaired_data_is_told_before_it_begins(
