@@ -98,7 +98,7 @@ def surveyed(plan: Ablation, folder: AblationFolder, trust_remote_code: bool) ->
 
 
 def _warnings(plan: Ablation, surveys: Sequence[Survey]) -> Iterator[Advice]:
-    """Each once; one that not every cell has names those, and no remedy: the grid is the plan."""
+    """Each once. One that not every cell has names those; no remedy turns what the grid turns."""
     told: dict[str, Advice] = {}
     cells: dict[str, list[str]] = {}
     for cell, found in zip(plan.cells, surveys, strict=True):
@@ -106,13 +106,15 @@ def _warnings(plan: Ablation, surveys: Sequence[Survey]) -> Iterator[Advice]:
             if item.level == "warning":
                 told.setdefault(item.message, item)
                 cells.setdefault(item.message, []).append(cell.name)
+    turned = {key for cell in plan.cells for key in cell.changes}
     for message, item in told.items():
         some = cells[message]
+        if item.fix and turned.intersection(dict(item.fix.changes)):
+            item = replace(item, fix=None)
         if len(some) < len(plan.cells):
             names = ", ".join(some[:4]) + (f" and {len(some) - 4} more" if some[4:] else "")
-            yield replace(item, message=f"{names}: {message}", fix=None)
-        else:
-            yield item
+            item = replace(item, message=f"{names}: {message}")
+        yield item
 
 
 def _free(path: Path) -> int:

@@ -103,6 +103,7 @@ def test_a_warning_names_the_cells_it_is_about(
     told = typed(capsys, "ablate", "run.toml")[2]
     assert "warning  orpo-r8, orpo-r16: Rejected answers are" in told
     assert "--set method=simpo" not in told
+    assert "--set training.learning_rate=" in told
 
 
 def test_progress_table_and_decision_are_printed(home: Path) -> None:
