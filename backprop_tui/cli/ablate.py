@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from backprop_tui.cli.ablate_plan import planned, surveyed
 from backprop_tui.cli.ablate_text import cost_lines, result_lines
-from backprop_tui.cli.output import JSON_HELP, show_advice, show_json
+from backprop_tui.cli.output import JSON_HELP, show_json
 from backprop_tui.cli.plan import SET_HELP
 from backprop_tui.cli.run import TRUST_HELP, Printer
 from backprop_tui.cli.signals import stop_asked
 from backprop_tui.core import runfile_io
-from backprop_tui.core.ablation_cost import Cost, cost_of
 from backprop_tui.core.cells import Field
 from backprop_tui.core.decision import Decision
 from backprop_tui.core.errors import (
     EXIT_OK,
     EXIT_RUN,
     EXIT_STOPPED,
-    ConfigError,
     InputError,
-    Problem,
 )
-from backprop_tui.core.grid import MOST_CELLS, Ablation, plan_ablation
+from backprop_tui.core.grid import MOST_CELLS, Ablation
 from backprop_tui.core.printable import printable
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.runs.ablation import PLAN, AblationFolder, begin, is_ablation, read_plan
-from backprop_tui.runs.ablation_table import Table, seconds_a_step
+from backprop_tui.runs.ablation import CELLS, PLAN, AblationFolder, begin, is_ablation, read_plan
+from backprop_tui.runs.ablation_table import Table
 from backprop_tui.runs.lock import Lock
+from backprop_tui.runs.requests import is_run
+from backprop_tui.runs.state import RUNS, find_run
 
-if TYPE_CHECKING:
-    from backprop_tui.probe.survey import Survey
-
+PATH_HELP = "A run file, a run, or an ablation to go on with; the last two by folder or name."
 GRID_HELP = "A key of the run file and its values: simpo.beta=2,2.5. Repeatable; every combination."
 PRESET_HELP = (
     "2x2 (the default): objective x LoRA rank; paper: the search grid of the file's method; "
@@ -48,7 +44,7 @@ OUTPUT_HELP = "Folder to create, or one to go on with."
 
 
 def ablate_command(
-    path: Path = typer.Argument(metavar="RUN.toml", help="A run file, or an ablation's folder."),
+    path: Path = typer.Argument(metavar="RUN.toml", help=PATH_HELP),
     grid: list[str] = typer.Option([], "--grid", help=GRID_HELP),
     preset: str | None = typer.Option(None, "--preset", help=PRESET_HELP),
     seeds: int = typer.Option(1, "--seeds", min=1, help="Repeat each cell with so many seeds."),
@@ -65,19 +61,20 @@ def ablate_command(
         from backprop_tui.train.ablation.on_ray import need_ray
 
         need_ray()
+    path = _found(path)
     if is_ablation(path):
         if grid or preset or seeds > 1 or sets or output:
             raise typer.BadParameter(
                 f"{path} has its plan in {PLAN}; give the run file to plan another",
                 param_hint="RUN.toml",
             )
-        folder = AblationFolder(path.expanduser())
+        folder = AblationFolder(path)
         plan = read_plan(folder)
-        paired, cost = _surveyed(plan, folder, trust_remote_code)
+        paired, cost = surveyed(plan, folder, trust_remote_code)
     else:
         run, _ = runfile_io.read(path, sets)
         folder = AblationFolder((output or _default(run)).expanduser())
-        plan, paired, cost = _planned(
+        plan, paired, cost = planned(
             run, path, folder, trust_remote_code, grid, preset, seeds, most
         )
     if os.path.lexists(folder.path):
@@ -88,12 +85,42 @@ def ablate_command(
     if not _nothing_left(folder, plan, paired=paired):
         _confirm(yes, as_json)
     begin(folder, plan)
-    lock = Lock.take(folder.path)
+    lock = _owned(folder)
     try:
         done = _run(folder, plan, paired, ray, trust_remote_code, say, screen=not as_json)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder.path} cannot be written: {error.strerror or error}",
+            hint="what was saved is kept; the same command goes on with it",
+            code="WRITE_REFUSED",
+        ) from error
     finally:
         lock.release()
     raise typer.Exit(_end(folder, plan, done, say, as_json=as_json))
+
+
+def _found(path: Path) -> Path:
+    """The run file or the ablation that is meant: a path, or a name under ./runs. Raises
+    InputError RUN_NOT_FOUND."""
+    for place in (path.expanduser(), RUNS / path):
+        if is_ablation(place) or place.is_file():
+            return place
+        if is_run(place):
+            return place / "run.toml"
+    if path.suffix == ".toml":  # its absence is told where it is read
+        return path
+    return find_run(path) / "run.toml"
+
+
+def _owned(folder: AblationFolder) -> Lock:
+    """Nobody else works on it. Raises InputError RUN_OWNED, WRITE_REFUSED."""
+    try:
+        return Lock.take(folder.path)
+    except InputError as error:
+        if error.code != "RUN_OWNED":
+            raise
+        hint = f"its cells as they stand: backprop-tui runs {folder.path / CELLS}"
+        raise InputError(error.message, hint=hint, code=error.code) from error
 
 
 def _run(
@@ -148,91 +175,6 @@ def _end(
         for line in result_lines(folder, plan, rows, *done):
             say(printable(line))
     return EXIT_RUN if any(row.state == "failed" for row in rows) else EXIT_OK
-
-
-def _planned(
-    run: RunFile,
-    path: Path,
-    folder: AblationFolder,
-    trust_remote_code: bool,
-    grid: list[str],
-    preset: str | None,
-    seeds: int,
-    most: int,
-) -> tuple[Ablation, bool, Cost]:
-    """The plan, judged cell by cell before anything is written. Raises InputError, ConfigError."""
-    from backprop_tui.probe.survey import resolved, survey
-
-    # The keys are refused before the data is read; what follows from its shape comes after.
-    plan_ablation(run, str(path), grid=grid, preset=preset, seeds=seeds, most=most)
-    found = survey(run, path=str(path), trust_remote_code=trust_remote_code)
-    data = found.facts.data
-    plan = plan_ablation(
-        resolved(run),
-        str(path),
-        grid=grid,
-        preset=preset,
-        seeds=seeds,
-        shape=data.shape if data else None,
-        rows=found.counts.train,
-        most=most,
-    )
-    return plan, *_surveyed(plan, folder, trust_remote_code)
-
-
-def _surveyed(plan: Ablation, folder: AblationFolder, trust_remote_code: bool) -> tuple[bool, Cost]:
-    """Whether the held-out rows are pairs, and the cost. Raises ConfigError for any cell that
-    would be refused as a run, InputError ABLATION_NO_HELDOUT."""
-    import psutil
-
-    from backprop_tui.probe.gpu import probe_gpu
-    from backprop_tui.probe.model import probe_model
-    from backprop_tui.probe.survey import as_problems, measured, read_data, survey_from
-
-    if not plan.base.data.heldout:
-        raise InputError(
-            "data.heldout = 0: nothing is held out, so no cell could be compared with another",
-            hint="set data.heldout to 0.1 or more",
-            code="ABLATION_NO_HELDOUT",
-        )
-    gpu = probe_gpu()
-    model = probe_model(
-        plan.base.model.id,
-        revision=plan.base.model.revision,
-        trust_remote_code=trust_remote_code,
-    )
-    read = {}
-    surveys: list[Survey] = []
-    problems: dict[str, Problem] = {}
-    for cell in plan.cells:
-        if cell.run.method not in read:
-            loaded, data = read_data(cell.run)
-            read[cell.run.method] = loaded, measured(cell.run, model, data, loaded)
-        loaded, data = read[cell.run.method]
-        found = survey_from(cell.run, gpu, model, data, loaded, trust_remote_code=trust_remote_code)
-        surveys.append(found)
-        blocking = [item for item in found.advice if item.level == "problem"]
-        for problem in as_problems(blocking):
-            problems.setdefault(problem.message, problem)
-    if problems:
-        raise ConfigError("the cells of this ablation", tuple(problems.values()))
-    advice = {item.message: item for found in surveys for item in found.advice}
-    show_advice([item for item in advice.values() if item.level == "warning"], err=True)
-    pace = None
-    if is_ablation(folder.path):
-        pace = seconds_a_step(Table(folder, plan).rows())
-    memory = psutil.virtual_memory().available
-    cells = [(c.run, s.facts, s.plan) for c, s in zip(plan.cells, surveys, strict=True)]
-    cost = cost_of(cells, memory, _free(folder.path), pace, surveys[0].counts.heldout)
-    return all(data.shape == "paired" for _, data in read.values()), cost
-
-
-def _free(path: Path) -> int:
-    """Bytes free where a folder is, or will be."""
-    there = path.resolve()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
 
 
 def _default(run: RunFile) -> Path:

@@ -99,9 +99,10 @@ def from_papers(base: RunFile, preset: str) -> Turned:
         ]
         title = f"published settings of {method}"
     if not settings:
+        some = SEARCH_GRIDS if preset == "paper" else [name for name in METHODS if published(name)]
         raise InputError(
             f"--preset {preset}: none is published for {method}",
-            hint=f"methods with one: {', '.join(SEARCH_GRIDS)}",
+            hint=f"methods with one: {', '.join(some)}",
             code=INVALID,
         )
     return Turned(title, settings)

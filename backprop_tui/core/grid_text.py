@@ -26,7 +26,7 @@ def axes_of(grid: Sequence[str]) -> list[Axis]:
             raise _refused(item, "expected section.key=value,value")
         if key in dict(found):
             raise _refused(item, f"{shown(key)} is given twice")
-        if len({repr(value) for value in values}) < len(values):
+        if any(value in values[:place] for place, value in enumerate(values)):
             raise _refused(item, "a value is given twice")
         found.append((key, values))
     return found

@@ -9,6 +9,7 @@ ABLATION/result.json     the table and the decision
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Iterator
@@ -72,20 +73,21 @@ def begin(folder: AblationFolder, plan: Ablation) -> None:
     Raises InputError: ABLATION_CHANGED when another plan is there, with the keys that differ;
     OUTPUT_EXISTS when the folder is something else; WRITE_REFUSED.
     """
-    if is_ablation(folder.path):
+    there = is_ablation(folder.path)
+    if there:
         _refuse_another(folder, plan)
-        return
-    if os.path.lexists(folder.path):
+    elif os.path.lexists(folder.path):
         raise InputError(
             f"output: {folder.path} exists, is no ablation, and is not overwritten",
             hint="choose another folder with --output",
             code="OUTPUT_EXISTS",
         )
     try:
-        folder.path.mkdir(parents=True, mode=0o700)
+        if not there:
+            folder.path.mkdir(parents=True, mode=0o700)
+            write_whole(folder.plan, tomli_w.dumps(_as_toml(plan)))
         for inner in (CELLS, SCORES):
-            (folder.path / inner).mkdir(mode=0o700)
-        write_whole(folder.plan, tomli_w.dumps(_as_toml(plan)))
+            (folder.path / inner).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"output: {folder.path} cannot be created: {error.strerror or error}",
@@ -115,9 +117,15 @@ def read_scores(path: Path) -> tuple[PairLogps, ...] | None:
     """What was scored; None where there is nothing whole."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(PairLogps(*row) for row in raw["pairs"])
+        return tuple(_pair(*row) for row in raw["pairs"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _pair(number: int, chosen: float, rejected: float, *tokens: int) -> PairLogps:
+    if not (math.isfinite(chosen) and math.isfinite(rejected)) or min(tokens) < 1:
+        raise ValueError("these are no scores of a pair")
+    return PairLogps(int(number), chosen, rejected, *tokens)
 
 
 def write_scores(path: Path, pairs: tuple[PairLogps, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,31 @@ from pathlib import Path
 
 import pytest
 
+from backprop_tui.cli import main
 from backprop_tui.core import runfile_io
-from backprop_tui.runs.ablation import AblationFolder, read_scores
+from backprop_tui.core.grid import plan_ablation
+from backprop_tui.probe.survey import resolved
+from backprop_tui.runs.ablation import AblationFolder, begin, read_scores, write_scores
+from backprop_tui.runs.lock import Lock
+from backprop_tui.train.evals.heldout import heldout_pairs
 from tests.cli.test_commands import backprop, marks
-from tests.conftest import pocket_run
+from tests.conftest import DoneRun, pocket_run
 
 GRID = ("--grid", "method=orpo,simpo")
+
+
+def typed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """A command in this process, which is quicker: exit code, stdout, stderr."""
+    before = sys.argv
+    sys.argv = ["backprop-tui", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        sys.argv = before
+    code = ended.value.code
+    said, told = capsys.readouterr()
+    return code if isinstance(code, int) else 0, said, told
 
 
 def run_file(path: Path, **changes: object) -> Path:
@@ -27,10 +48,16 @@ def run_file(path: Path, **changes: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with run.toml and a finished ablation of two cells, runs/ablate-simpo-pocket."""
+def home(tmp_path_factory: pytest.TempPathFactory, done_runs: dict[str, DoneRun]) -> Path:
+    """A folder with run.toml and a finished ablation of two cells, runs/ablate-simpo-pocket: orpo
+    and the base were done before, simpo is trained and scored by the command."""
     home = tmp_path_factory.mktemp("ablate")
-    run_file(home / "run.toml")
+    run = runfile_io.read(run_file(home / "run.toml"), (), {})[0]
+    folder = AblationFolder(home / "runs" / "ablate-simpo-pocket")
+    begin(folder, plan_ablation(resolved(run), grid=GRID[1:]))
+    shutil.copytree(done_runs["orpo"].folder, folder.cell("orpo"))
+    for name, base in (("orpo", False), ("base", True)):
+        write_scores(folder.scores(name), heldout_pairs(folder.cell("orpo"), base=base))
     done = backprop("ablate", "run.toml", *GRID, "--yes", cwd=home)
     assert done.returncode == 0, done.stdout + done.stderr
     (home / "said.txt").write_text(done.stdout)
@@ -38,12 +65,26 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ablation(home: Path) -> AblationFolder:
-    return AblationFolder(home / "runs" / "ablate-simpo-pocket")
+def ablation(home: Path, monkeypatch: pytest.MonkeyPatch) -> AblationFolder:
+    """That one, from its home."""
+    monkeypatch.chdir(home)
+    return AblationFolder(Path("runs") / "ablate-simpo-pocket")
 
 
-def test_cost_progress_table_and_decision_are_printed(home: Path) -> None:
-    said = (home / "said.txt").read_text()
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with run.toml and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    run_file(tmp_path / "run.toml")
+    return tmp_path
+
+
+def test_the_cost_is_shown_before_anything_is_written(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said, told = typed(capsys, "ablate", "run.toml", *GRID)
+    assert code == 1
+    assert "ABLATION_NOT_CONFIRMED" in told
     for words in (
         "grid       method\n",
         "cells      2 cells\n           orpo, simpo\n",
@@ -51,9 +92,29 @@ def test_cost_progress_table_and_decision_are_printed(home: Path) -> None:
         "held out   20 rows (the same in every cell)\n",
         "time       not known before the first cell has taken steps\n",
         "folder     runs/ablate-simpo-pocket\n",
-        "[1/2] orpo  begins\n",
+    ):
+        assert words in said, words
+    assert os.listdir(plain) == ["run.toml"]
+
+
+def test_a_warning_names_the_cells_it_is_about(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = typed(capsys, "ablate", "run.toml")[2]
+    assert "warning  orpo-r8, orpo-r16: Rejected answers are" in told
+    assert "--set method=simpo" not in told
+    assert "--set training.learning_rate=" in told
+
+
+def test_progress_table_and_decision_are_printed(home: Path) -> None:
+    said = (home / "said.txt").read_text()
+    for words in (
+        "cells      2 cells; 1 finished already\n",
+        "steps      4 a cell, 4 to take\n",
+        "at the pace so far, and scoring\n",
         "[1/2] orpo  scored: ",
-        "base  is scored on the held-out pairs\n",
+        "[2/2] simpo  begins\n",
+        "[2/2] simpo  scored: ",
         "right  margin  clean   train     rate    time\n",
         "\ndecision   ",
         "kept in    runs/ablate-simpo-pocket/result.json\n",
@@ -61,8 +122,10 @@ def test_cost_progress_table_and_decision_are_printed(home: Path) -> None:
         assert words in said, words
 
 
-def test_cells_are_ordinary_runs(home: Path, ablation: AblationFolder) -> None:
-    listed = json.loads(backprop("runs", ablation.path / "cells", "--json", cwd=home).stdout)
+def test_cells_are_ordinary_runs(
+    ablation: AblationFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = json.loads(typed(capsys, "runs", ablation.path / "cells", "--json")[1])
     assert {(run["name"], run["state"], run["step"]) for run in listed["runs"]} == {
         ("orpo", "finished", 4),
         ("simpo", "finished", 4),
@@ -76,23 +139,28 @@ def test_cells_are_ordinary_runs(home: Path, ablation: AblationFolder) -> None:
     assert len({tuple(p.chosen for p in some) for some in (first, second, base)}) == 3
 
 
-def test_again_does_nothing_and_says_the_same(home: Path, ablation: AblationFolder) -> None:
+def test_again_does_nothing_and_says_the_same(
+    ablation: AblationFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = json.loads(ablation.result.read_text())
     events = (ablation.cell("simpo") / "events.jsonl").read_bytes()
-    again = backprop("ablate", ablation.path, "--json", cwd=home)  # nothing to ask about
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout) == before
-    assert "2 finished already" in again.stderr
-    assert "no training is left" in again.stderr
-    assert again.stderr.count("(already done)") == 2
+    code, said, told = typed(capsys, "ablate", ablation.path, "--json")  # nothing to ask about
+    assert code == 0, told
+    assert json.loads(said) == before
+    assert "2 finished already" in told
+    assert "no training is left" in told
+    assert told.count("(already done)") == 2
     assert (ablation.cell("simpo") / "events.jsonl").read_bytes() == events
 
 
-def test_another_plan_is_refused_with_its_keys(home: Path) -> None:
-    done = backprop("ablate", "run.toml", *GRID, "--set", "training.max_steps=5", "--yes", cwd=home)
-    assert done.returncode == 1
-    assert "training.max_steps (4 there, 5 here)" in done.stderr
-    assert "[ABLATION_CHANGED]" in done.stderr
+def test_another_plan_is_refused_with_its_keys(
+    ablation: AblationFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("--set", "training.max_steps=5")
+    code, _, told = typed(capsys, "ablate", "run.toml", *GRID, *sets, "--yes")
+    assert code == 1
+    assert "training.max_steps (4 there, 5 here)" in told
+    assert "[ABLATION_CHANGED]" in told
 
 
 @pytest.mark.parametrize(
@@ -105,53 +173,118 @@ def test_another_plan_is_refused_with_its_keys(home: Path) -> None:
         (("--preset", "x"), "CONFIG_INVALID_SETTING", "2x2, paper, published"),
         (("--set", "engine=trl", "--preset", "paper", "--set", "method=rdpo"),
          "engine-no-trainer", "rdpo"),
-        ((), "ABLATION_NOT_CONFIRMED", "--yes"),
+        (("--preset", "published", "--set", "method=rdpo"), "CONFIG_INVALID_SETTING",
+         "methods with one: orpo, simpo"),
     ],
 )  # fmt: skip
 def test_a_refusal_writes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], code: str, words: str
+    plain: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: str,
+    words: str,
 ) -> None:
+    ended, _, told = typed(capsys, "ablate", "run.toml", *arguments, "--yes")
+    assert ended == 1
+    assert code in told
+    assert words in told
+    assert os.listdir(plain) == ["run.toml"]
+
+
+@pytest.mark.parametrize("named", ["first", "runs/first", "runs/first/run.toml"])
+def test_a_run_is_named_as_everywhere_else(
+    plain: Path, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    run = plain / "runs" / "first"
+    run.mkdir(parents=True)
+    (plain / "run.toml").rename(run / "run.toml")
+    (run / "events.jsonl").touch()
+    _, said, told = typed(capsys, "ablate", named)
+    assert "ABLATION_NOT_CONFIRMED" in told
+    assert "folder     runs/ablate-simpo-pocket\n" in said
+
+
+def test_a_name_that_is_no_run_is_told_with_the_nearest(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (plain / "runs" / "first" / "checkpoints").mkdir(parents=True)
+    code, _, told = typed(capsys, "ablate", "frist")
+    assert code == 1
+    assert "did you mean first?" in told
+    assert "RUNFILE_NOT_FOUND" in typed(capsys, "ablate", "frist.toml")[2]
+
+
+def test_two_at_once_are_refused_in_words_of_an_ablation(
+    ablation: AblationFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = Lock.take(ablation.path)
+    try:
+        code, _, told = typed(capsys, "ablate", ablation.path.name)  # by its name
+    finally:
+        lock.release()
+    assert code == 1
+    assert "RUN_OWNED" in told
+    assert "backprop-tui runs runs/ablate-simpo-pocket/cells" in told
+
+
+def test_a_folder_that_can_no_longer_be_written_is_a_sentence(
+    ablation: AblationFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_a: object, **_o: object) -> None:
+        raise OSError(28, "No space left on device", "scores/orpo.json")
+
+    monkeypatch.setattr("backprop_tui.train.ablation.runner.run_cells", full)
+    code, _, told = typed(capsys, "ablate", ablation.path)
+    assert code == 1
+    assert "scores/orpo.json cannot be written: No space left on device" in told
+    assert "WRITE_REFUSED" in told
+    Lock.take(ablation.path).release()
+
+
+def test_unpaired_data_is_told_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = str(marks(tmp_path / "m", 40, 40))
+    run_file(tmp_path / "run.toml", method="kto", **{"data.path": data})
+    code, said, _ = typed(capsys, "ablate", "run.toml")
+    assert code == 1
+    assert "the rule cannot decide" in said.replace("\n           ", " ")
+    assert "kto-beta0.1-r8, kto-beta0.1-r16" in said
+
+
+def test_a_plan_is_refused_beside_a_folder(
+    ablation: AblationFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, told = typed(capsys, "ablate", ablation.path, *GRID)
+    assert code == 2
+    assert "has its plan in ablation.toml" in told
+
+
+def test_without_ray_it_says_how_to_get_it(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    code, _, told = typed(capsys, "ablate", "run.toml", "--ray", "local", "--yes")
+    assert code == 1
+    assert "pip install 'backprop-tui[ray]'" in told
+    assert "ABLATION_NO_RAY" in told
+
+
+@pytest.mark.slow
+def test_everything_is_done_by_the_command(tmp_path: Path) -> None:
     run_file(tmp_path / "run.toml")
-    yes = () if code == "ABLATION_NOT_CONFIRMED" else ("--yes",)
-    done = backprop("ablate", "run.toml", *arguments, *yes, cwd=tmp_path)
-    assert done.returncode == 1
-    assert code in done.stderr
-    assert words in done.stderr
-    assert os.listdir(tmp_path) == ["run.toml"]
-
-
-def test_unpaired_data_is_told_before_it_begins(tmp_path: Path) -> None:
-    run_file(
-        tmp_path / "run.toml", method="kto", **{"data.path": str(marks(tmp_path / "m", 40, 40))}
-    )
-    done = backprop("ablate", "run.toml", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "the rule cannot decide" in done.stdout.replace("\n           ", " ")
-    assert "kto-beta0.1-r8, kto-beta0.1-r16" in done.stdout
-
-
-def test_a_plan_is_refused_beside_a_folder(home: Path, ablation: AblationFolder) -> None:
-    done = backprop("ablate", ablation.path, *GRID, cwd=home)
-    assert done.returncode == 2
-    assert "has its plan in ablation.toml" in done.stderr
-
-
-def test_without_ray_it_says_how_to_get_it(tmp_path: Path) -> None:
-    run_file(tmp_path / "run.toml")
-    code = (
-        "import sys, importlib.util as util\n"
-        "find = util.find_spec\n"
-        "util.find_spec = lambda name, *rest: None if name == 'ray' else find(name, *rest)\n"
-        "sys.argv = ['backprop-tui', 'ablate', 'run.toml', '--ray', 'local', '--yes']\n"
-        "from backprop_tui.__main__ import main\n"
-        "main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "pip install 'backprop-tui[ray]'" in done.stderr
-    assert "ABLATION_NO_RAY" in done.stderr
+    done = backprop("ablate", "run.toml", *GRID, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "[1/2] orpo  begins\n",
+        "[1/2] orpo  scored: ",
+        "base  is scored on the held-out pairs\n",
+        "[2/2] simpo  begins\n",
+        "[2/2] simpo  scored: ",
+        "\ndecision   ",
+    ):
+        assert words in done.stdout, words
 
 
 @pytest.mark.slow

@@ -165,7 +165,15 @@ def test_a_bad_key_or_value_is_refused_in_the_words_of_the_run_file(
 
 
 @pytest.mark.parametrize(
-    "grid", [["simpo.beta"], ["=1"], ["simpo.beta="], ["simpo.beta=2,2"], ["a.b=1", "a.b=2"]]
+    "grid",
+    [
+        ["simpo.beta"],
+        ["=1"],
+        ["simpo.beta="],
+        ["simpo.beta=2,2"],
+        ["simpo.beta=2,2.0"],
+        ["a.b=1", "a.b=2"],
+    ],
 )
 def test_what_is_no_grid_is_refused(grid: list[str]) -> None:
     with pytest.raises(InputError, match="--grid") as caught:

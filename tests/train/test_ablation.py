@@ -375,7 +375,21 @@ def test_a_cell_stays_in_its_folder(folder: AblationFolder, name: str) -> None:
         read_plan(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"pairs": [[1]]}', '{"pairs": 3}', '{"error": "no"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"pairs": 3}',
+        '{"error": "no"}',
+        '{"pairs": [[1]]}',
+        '{"pairs": [[1, -2.0, -3.0, 4]]}',
+        '{"pairs": [[1, "a", "b", 4, 4]]}',
+        '{"pairs": [[1, -2.0, -3.0, 4, 0]]}',
+        '{"pairs": [[1, NaN, -3.0, 4, 4]]}',
+    ],
+)
 def test_damaged_scores_are_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "scores.json"
     path.write_text(text)
@@ -388,6 +402,12 @@ def test_the_pace_is_that_of_the_steps_taken(
     assert seconds_a_step(Table(folder, plan).rows()) is None
     run_it(folder, plan)
     assert seconds_a_step(Table(folder, plan).rows()) == pytest.approx(9 / STEPS)
+
+
+def test_folders_that_were_removed_are_made_again(folder: AblationFolder, plan: Ablation) -> None:
+    folder.scores("x").parent.rmdir()
+    begin(folder, plan)
+    assert sorted(os.listdir(folder.path)) == ["ablation.toml", "cells", "scores"]
 
 
 # --- scoring

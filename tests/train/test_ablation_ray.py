@@ -155,12 +155,42 @@ def test_a_stop_is_passed_on_to_the_workers(tmp_path: Path) -> None:
     assert not folder.stop.exists()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "limit", "words"),
+    [
+        ("import time; time.sleep(60)", 0.5, "nothing answered within 0.5 seconds"),
+        ("raise SystemExit('no cluster\\nof that name')", 60.0, "there: of that name"),
+        ("raise SystemExit(3)", 60.0, "no reason was given"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit: float, words: str
+) -> None:
+    monkeypatch.setattr(on_ray, "TRY", program)
+    monkeypatch.setattr(on_ray, "CONNECT", limit)
     folder = made(tmp_path / "ray")
     plan = plan_ablation(pocket_run("simpo", folder.path, CHANGES), grid=GRID)
     with pytest.raises(InputError) as caught:
         on_ray.run_on_ray(Doing(folder, lambda: False), plan, print, "127.0.0.1:1")
     assert caught.value.code == "ABLATION_RAY_UNREACHABLE"
+    assert words in caught.value.message
     assert os.listdir(folder.path / "cells") == []
+
+
+def test_a_stop_ends_the_wait_for_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "TRY", "import time; time.sleep(60)")
+    folder = made(tmp_path / "ray")
+    plan = plan_ablation(pocket_run("simpo", folder.path, CHANGES), grid=GRID)
+    assert on_ray.run_on_ray(Doing(folder, lambda: True), plan, print, "127.0.0.1:1") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_ray_itself_is_given_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(on_ray, "CONNECT", 20.0)
+    with pytest.raises(InputError, match="no Ray cluster is reached there"):
+        on_ray._reach(Doing(AblationFolder(tmp_path), lambda: False), address)

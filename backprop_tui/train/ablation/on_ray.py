@@ -12,8 +12,11 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +35,12 @@ from backprop_tui.train.ablation.score import refuse
 
 RETRIES = 3  # workers that may die under one cell
 LOCAL = "local"
+CONNECT = 60.0  # seconds for a cluster to answer
+# Ray itself tries an address that does not answer for a quarter of an hour, deaf to ctrl+c.
+TRY = (
+    "import logging, sys, ray; "
+    "ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)"
+)
 # No report of use to anybody, and no lines of Ray between ours.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -60,6 +69,11 @@ def run_on_ray(
     and there are none.
     """
     need_ray()
+    os.environ.update(QUIET)
+    if address != LOCAL:
+        _reach(doing, address)
+    if doing.stopping():
+        return None
     doing.folder.stop.unlink(missing_ok=True)
     try:
         with _cluster(address) as ray:
@@ -90,8 +104,8 @@ def _all_cells(ray: Any, share: dict[str, int], doing: Doing, plan: Ablation, sa
         done, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK)
         for ref in done:
             cell = waiting.pop(ref)
-            if (why := _failure(ray, ref)) is not None and cell is not None:
-                refuse(doing.folder.scores(cell.name), why)
+            if (why := _failure(ray, ref)) is not None:
+                refuse(doing.folder.scores(cell.name if cell else BASE), why)
             if cell is None:
                 continue
             say(f"{cell.name}  {words(table.row(cell))}")
@@ -143,10 +157,46 @@ def _share(ray: Any, plan: Ablation) -> dict[str, int]:
     return {"num_gpus": 1, "num_cpus": 1}
 
 
+def _reach(doing: Doing, address: str) -> None:
+    """Connect once in another process, which can be ended where no cluster answers; a stop ends
+    it too. Raises InputError ABLATION_RAY_UNREACHABLE."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", TRY, address],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        until = time.monotonic() + CONNECT
+        try:
+            while process.poll() is None and time.monotonic() < until:
+                if doing.stopping():
+                    return
+                time.sleep(LOOK)
+            code = process.poll()
+        finally:
+            process.kill()
+            process.wait()
+        if code is None:
+            raise _unreachable(address, f"nothing answered within {CONNECT:g} seconds")
+        if code:
+            said.seek(0)
+            raise _unreachable(address, said.read().decode("utf-8", "replace"))
+
+
+def _unreachable(address: str, why: str) -> InputError:
+    last = (why.strip().splitlines() or ["no reason was given"])[-1]
+    return InputError(
+        f"--ray {address}: no Ray cluster is reached there: {last}",
+        hint="ray status shows a running cluster's address; --ray local starts one here",
+        code="ABLATION_RAY_UNREACHABLE",
+    )
+
+
 @contextmanager
 def _cluster(address: str) -> Iterator[Any]:
     """Ray, connected; a local one is ended and its files are removed."""
-    os.environ.update(QUIET)
     import ray
 
     folder = tempfile.mkdtemp(prefix="ray-") if address == LOCAL else None  # short: it has sockets
@@ -157,13 +207,8 @@ def _cluster(address: str) -> Iterator[Any]:
     try:
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"--ray {address}: no Ray cluster is reached there: "
-                f"{(str(error).strip().splitlines() or ['no reason was given'])[0]}",
-                hint="ray status shows a running cluster's address; --ray local starts one here",
-                code="ABLATION_RAY_UNREACHABLE",
-            ) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _unreachable(address, str(error)) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, asked)  # Ray's own would leave the cells behind
         yield ray
