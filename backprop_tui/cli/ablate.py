@@ -137,18 +137,20 @@ def _run(
     from backprop_tui.train.ablation.cells import Doing, Stopping
     from backprop_tui.train.ablation.runner import Say, run_cells
 
+    shown = screen and sys.stdin.isatty() and sys.stdout.isatty()
+
     def work(stopping: Stopping, tell: Say) -> tuple[Field, Decision] | None:
         doing = Doing(folder, stopping, paired, trust_remote_code)
         if ray is None:
-            return run_cells(doing, plan, tell)
+            return run_cells(doing, plan, tell, steps=not shown)
         from backprop_tui.train.ablation.on_ray import run_on_ray
 
         return run_on_ray(doing, plan, tell, ray)
 
-    if screen and sys.stdin.isatty() and sys.stdout.isatty():
+    if shown:
         from backprop_tui.tui.ablation import show_ablation
 
-        return show_ablation(folder, plan, work)
+        return show_ablation(folder, plan, work, paired=paired)
     with stop_asked("stopping after this step and saving; ctrl+c again quits at once") as stopping:
         return work(stopping, say)
 

@@ -16,9 +16,10 @@ from backprop_tui.core.cells import BASE, Field
 from backprop_tui.core.decision import Decision
 from backprop_tui.core.grid import Ablation
 from backprop_tui.core.text import count, duration, plural, size
-from backprop_tui.core.wrap import wrapped
+from backprop_tui.core.wrap import LABEL, wrapped
 from backprop_tui.runs.ablation import AblationFolder, is_ablation
 from backprop_tui.runs.ablation_table import Row, Table
+from backprop_tui.runs.state import as_typed
 
 COLUMNS = (("right", 7), ("margin", 7), ("clean", 6), ("train", 7), ("rate", 8), ("time", 7))
 LEAST_NAME = 12  # cells
@@ -97,6 +98,9 @@ def result_lines(
     cell = next((cell.name for cell in plan.cells if cell.setting == chosen), None)
     if cell:
         yield from wrapped([("its run", str(folder.cell(cell)))])
+        name = as_typed(folder.cell(cell))
+        yield f"{'next':<{LABEL}}backprop-tui try {name}"  # whole lines, to be copied
+        yield f"{'':<{LABEL}}backprop-tui export {name} --output DIR"
     yield from wrapped([("kept in", str(folder.result))])
 
 

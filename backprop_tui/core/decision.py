@@ -52,16 +52,15 @@ def ranked(field: Field) -> tuple[Measured, ...]:
 def simplicity(field: Field) -> dict[str, int]:
     """Place of each setting, the simplest 0: lower rank (every weight is the highest), no
     reference model, fewer knobs, earlier in METHODS, earlier in the plan."""
-    names = list(METHODS)
-    places = {one.setting: place for place, one in enumerate(field.settings)}
+    # Sorting keeps the order of the plan where nothing else tells them apart.
+    return {one.setting: place for place, one in enumerate(sorted(field.settings, key=complexity))}
 
-    def key(one: Measured) -> tuple[float, bool, int, int, int]:
-        method = METHODS[one.method]
-        rank = math.inf if one.rank is None else float(one.rank)
-        knobs, place = len(method.knobs), names.index(one.method)
-        return rank, method.reference, knobs, place, places[one.setting]
 
-    return {one.setting: place for place, one in enumerate(sorted(field.settings, key=key))}
+def complexity(one: Measured) -> tuple[float, bool, int, int]:
+    """What a simpler setting has less of; equal where only a value differs."""
+    method = METHODS[one.method]
+    rank = math.inf if one.rank is None else float(one.rank)
+    return rank, method.reference, len(method.knobs), list(METHODS).index(one.method)
 
 
 def beats(one: Measured, other: Measured, interval: Interval | None) -> bool:
@@ -128,8 +127,8 @@ def decide(field: Field, interval: Intervals) -> Decision:
         preferred = _simplest(field, _undecided(field, leader, second))
         sentence = (
             f"No decision between {_listed(_undecided(field, leader, second))}: "
-            f"{_why(leader, second, intervals[second.setting], field.n)} Prefer the simpler: "
-            f"{preferred.setting}."
+            f"{_why(leader, second, intervals[second.setting], field.n)} "
+            f"{_preferred(preferred, _undecided(field, leader, second))}"
         )
         reasons = [_interval(leader, second, intervals[second.setting])]
         reasons += _objective(field, leader, second, interval)
@@ -176,6 +175,12 @@ def _simplest(field: Field, some: list[Measured]) -> Measured:
     order = simplicity(field)
     better = [one for one in some if field.base is None or one.right > field.base.right]
     return min(better or some, key=lambda one: order[one.setting])
+
+
+def _preferred(preferred: Measured, some: list[Measured]) -> str:
+    if any(complexity(one) == complexity(preferred) for one in some if one is not preferred):
+        return f"None is simpler; the first in the plan is kept: {preferred.setting}."
+    return f"Prefer the simpler: {preferred.setting}."
 
 
 def _why(leader: Measured, second: Measured, interval: Interval, n: int) -> str:

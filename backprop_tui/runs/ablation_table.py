@@ -30,7 +30,7 @@ from backprop_tui.runs.state import read_state
 from backprop_tui.runs.stream import Follower
 
 WINDOW = 10  # steps that the train margin is a mean of
-CellState = Literal["waiting", "running", "trained", "scored", "stopped", "failed"]
+CellState = Literal["waiting", "running", "trained", "scoring", "scored", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from backprop_tui.core.grid import Ablation
 from backprop_tui.runs.ablation import AblationFolder
 from backprop_tui.runs.ablation_table import Row, Table
 from backprop_tui.runs.requests import is_run
+from backprop_tui.runs.state import as_typed
 from backprop_tui.tui.ablation_screen import AblationScreen
 from backprop_tui.tui.cell_screen import CellScreen
 from backprop_tui.tui.ending import Question
@@ -42,12 +43,13 @@ class AblationApp(OutlivingApp):
         plan: Ablation,
         work: Work,
         *,
+        paired: bool = True,
         look: Callable[[], list[Row]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.folder, self.plan = folder, plan
-        self.table = AblationScreen(plan, look or Table(folder, plan).rows, clock)
+        self.table = AblationScreen(plan, look or Table(folder, plan).rows, clock, paired=paired)
         self.done: Done | None = None
         self.error: BaseException | None = None
         self._stop = threading.Event()
@@ -91,6 +93,7 @@ class AblationApp(OutlivingApp):
         if isinstance(self.screen, Question):
             self.screen.dismiss(False)
         self.table.decided(self.done[1])
+        self.table.say(f"kept in {as_typed(self.folder.path)}; q leaves")
 
     def watch_cell(self, name: str) -> None:
         """Its monitor, once it has begun."""
@@ -139,12 +142,14 @@ class AblationApp(OutlivingApp):
         self.ask_to_leave()
 
 
-def show_ablation(folder: AblationFolder, plan: Ablation, work: Work) -> Done | None:
+def show_ablation(
+    folder: AblationFolder, plan: Ablation, work: Work, *, paired: bool = True
+) -> Done | None:
     """The screen until the user leaves it; what the work came to, None when it was stopped.
 
     Raises what the work raised. A terminal that goes ends the screen, not the work.
     """
-    app = AblationApp(folder, plan, work)
+    app = AblationApp(folder, plan, work, paired=paired)
     with captured_output(output_log()) as let_go, outliving(app, let_go):
         app.run()
         app.thread.join()

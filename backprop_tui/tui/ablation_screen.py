@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, Protocol, cast
 
 from textual import on
@@ -70,9 +71,15 @@ class AblationScreen(Screen[None]):
     ]
 
     def __init__(
-        self, plan: Ablation, look: Callable[[], list[Row]], clock: Callable[[], float]
+        self,
+        plan: Ablation,
+        look: Callable[[], list[Row]],
+        clock: Callable[[], float],
+        *,
+        paired: bool = True,
     ) -> None:
         super().__init__()
+        self.paired = paired  # so that a cell that was trained is yet to be scored
         self.plan, self._look, self._clock = plan, look, clock
         self._began = clock()
         self._took: float | None = None  # seconds, once everything is over
@@ -119,9 +126,12 @@ class AblationScreen(Screen[None]):
 
     def show(self, rows: list[Row]) -> None:
         """Show the cells as they are."""
-        self.rows = rows
+        self.rows = [
+            replace(row, state="scoring") if self.paired and row.state == "trained" else row
+            for row in rows
+        ]
         chosen = self.decision.setting if self.decision else None
-        self.query_one(CellTable).show(rows, chosen)
+        self.query_one(CellTable).show(self.rows, chosen)
         put(self.query_one("#head", Static), self._head(), layout=False)
         if self.decision is None:
             self._explain()
@@ -140,7 +150,6 @@ class AblationScreen(Screen[None]):
         text += [Content(words(f"{SIGNS.dot} {reason}")) for reason in decision.reasons]
         text += [Content(), *self._small_print()]
         put(self.query_one("#decision", Static), Content("\n").join(text))
-        self.say("everything is kept in the folder; q leaves")
         self.refresh_bindings()
         if self.rows:
             self.show(self.rows)

@@ -123,6 +123,8 @@ def state_words(row: Row) -> tuple[str, str]:
             return f"{SIGNS.here} {steps}", "$text-primary bold"
         case "scored":
             return f"{SIGNS.done} scored", "$text-success"
+        case "scoring":
+            return f"{SIGNS.here} being scored", "$text-primary bold"
         case "trained":
             return f"{SIGNS.note} trained", ""
         case "failed":

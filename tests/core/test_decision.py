@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,17 @@ def test_a_tie_is_no_decision() -> None:
     found = judged(cell("orpo-r16", same), cell("simpo-r8", same), cell("orpo-r8", same))
     assert (found.kind, found.setting) == ("no-decision", "orpo-r8")
     assert "orpo-r8, simpo-r8 and orpo-r16" in found.sentence
+    assert found.sentence.endswith("Prefer the simpler: orpo-r8.")
+
+
+def test_where_only_a_value_differs_none_is_simpler() -> None:
+    alike = [
+        replace(cell(name, margins(30), setting="simpo-r8"), name=name, setting=name)
+        for name in ("simpo-beta2.5", "simpo-beta2")
+    ]
+    found = judged(*alike)
+    assert (found.kind, found.setting) == ("no-decision", "simpo-beta2.5")
+    assert found.sentence.endswith("None is simpler; the first in the plan is kept: simpo-beta2.5.")
 
 
 def seeds(setting: str, rights: Sequence[float], *, clean: bool = True) -> list[CellScores]:

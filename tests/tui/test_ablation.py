@@ -67,6 +67,12 @@ async def test_a_line_a_cell_and_the_rule_until_it_is_decided(size: tuple[int, i
         )
 
 
+async def test_a_cell_that_was_trained_is_being_scored_and_not_done() -> None:
+    rows = [UNDER_WAY[0], UNDER_WAY[1], replace(UNDER_WAY[1], name="simpo-r16", state="trained")]
+    async with showing(rows, Work(None)) as (app, pilot):
+        await shows(app, pilot, "1 of 2 cells done", "▸ being scored")
+
+
 async def test_the_decision_in_words_and_the_chosen_line() -> None:
     rows, decision = recorded()
     work = Work(decision)
@@ -75,6 +81,7 @@ async def test_the_decision_in_words_and_the_chosen_line() -> None:
         await shows(
             app, pilot, "decision: a winner", "▸ simpo-r16", "simpo-r16 wins: 80 of 80", "q Leave"
         )
+        await shows(app, pilot, "; q leaves", "kept in ")
         await pilot.press("q")
         await until(app, pilot, lambda: not app.is_running, "the end")
     assert app.done is not None

@@ -41,7 +41,8 @@ Stopping = Callable[[], bool]
 class Doing:
     """How cells are done. paired: the held-out rows are pairs, so a cell can be scored.
     with_parent: a cell stops when the process that started it is gone. card: instead of the
-    plan's, as the driver counts. tick: called at every look."""
+    plan's, as the driver counts. tick: called at every look. scoring: called before a model's
+    held-out pairs are scored."""
 
     folder: AblationFolder
     stopping: Stopping
@@ -50,6 +51,7 @@ class Doing:
     with_parent: bool = False
     card: int | None = None
     tick: Callable[[], None] = lambda: None
+    scoring: Callable[[], None] = lambda: None
 
 
 def do_cell(doing: Doing, cell: Cell) -> None:
@@ -130,6 +132,7 @@ def _score(doing: Doing, name: str, run: Path) -> None:
     out = doing.folder.scores(name)
     if doing.stopping() or read_scores(out) is not None:
         return
+    doing.scoring()
     out.unlink(missing_ok=True)
     command = [*SCORE, *(["--base"] if name == BASE else []), str(run), str(out)]
     command += ["--trust-remote-code"] if doing.trust_remote_code else []

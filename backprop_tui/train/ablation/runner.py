@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from backprop_tui.core.cells import BASE, Field
 from backprop_tui.core.decision import Decision
@@ -16,11 +17,16 @@ from backprop_tui.train.ablation.cells import Doing, do_base, do_cell
 from backprop_tui.train.ablation.judging import judge, keep
 
 Say = Callable[[str], None]
+SCORING = "its held-out pairs are being scored"
 PARTS = 4  # of a cell's steps, each told when it is over
 
 
-def run_cells(doing: Doing, plan: Ablation, say: Say) -> tuple[Field, Decision] | None:
+def run_cells(
+    doing: Doing, plan: Ablation, say: Say, *, steps: bool = True
+) -> tuple[Field, Decision] | None:
     """Every cell that is not finished, in order, and the base once; None when it was stopped.
+
+    steps: say now and then how far a cell is.
 
     A cell that fails is recorded and the others go on. Raises OSError when the ablation's own
     folder can no longer be written.
@@ -35,7 +41,8 @@ def run_cells(doing: Doing, plan: Ablation, say: Say) -> tuple[Field, Decision] 
             say(f"{head}  {words(before)} (already done)")
         else:
             say(f"{head}  {'goes on' if before.step else 'begins'}")
-            do_cell(replace(doing, tick=_Telling(table, cell, head, say)), cell)
+            tick = _Telling(table, cell, head, say) if steps else doing.tick
+            do_cell(replace(doing, tick=tick, scoring=partial(say, f"{head}  {SCORING}")), cell)
             say(f"{head}  {words(table.row(cell))}")
         do_base_once(doing, cell, say)
     if doing.stopping():
@@ -47,7 +54,7 @@ def do_base_once(doing: Doing, cell: Cell, say: Say) -> None:
     """The frozen base, on the held-out pairs of the first cell that has finished."""
     wanted = doing.paired and read_scores(doing.folder.scores(BASE)) is None
     if wanted and finished(doing.folder, cell.name) and not doing.stopping():
-        say("base  is scored on the held-out pairs")
+        say(f"{BASE}  {SCORING}")
         do_base(doing, cell)
 
 
