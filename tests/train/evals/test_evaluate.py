@@ -303,9 +303,12 @@ def test_a_score_that_is_no_number_is_counted(run: Path, monkeypatch: pytest.Mon
         return [replace(found[0], logps=(float("nan"), -1.0)), *found[1:]]
 
     monkeypatch.setattr(Scorer, "score", broken)
-    done = measured(run, Asked(), most=100_000)
+    done = measured(run, Asked(gates=(("accuracy", 1.0),)), most=100_000)
     assert done.unused == {"a score that is no finite number": 1}
     assert {one.n for one in done.figures} == {19}
+    # The rows that are left do not speak for a model that breaks on others.
+    assert [gate.passed for gate in done.gates] == [False]
+    assert "cannot be computed: 1 row with a score that is no finite number" in done.gates[0].reason
 
 
 def test_a_gate_on_answers_has_some_written(run: Path) -> None:
@@ -314,6 +317,22 @@ def test_a_gate_on_answers_has_some_written(run: Path) -> None:
     assert [gate.passed for gate in done.gates] == [True, False]
     assert "no --regex was given" in done.gates[1].reason
     assert any("20 examples, under 100" in warning for warning in done.warnings)
+
+
+def test_a_gate_on_answers_that_are_not_written_fails_and_says_how(run: Path) -> None:
+    done = measured(run, Asked(texts=0, gates=(("token_f1", 1.0),)))
+    assert [gate.passed for gate in done.gates] == [False]
+    assert "token_f1 cannot be computed: nothing was generated; --generate N" in (
+        done.gates[0].reason
+    )
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_the_reason(run: Path) -> None:
+    done = measured(run, Asked(texts=4, max_new=100_000, pattern="x"))
+    assert {done.absent[name] for name in ("repetition", "regex", "final_number")} == {
+        "no row could be answered"
+    }
+    assert any("20 rows got no answer" in warning for warning in done.warnings)
 
 
 def test_the_data_it_learned_from_is_no_test(run: Path) -> None:
