@@ -12,7 +12,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from backprop_tui.core.errors import BackpropError
-from backprop_tui.core.events import Finished
 from backprop_tui.probe.data import DataSource
 from backprop_tui.runs.lock import Lock
 from backprop_tui.train.evals import passes
@@ -23,18 +22,15 @@ from backprop_tui.train.evals.score import Scorer
 from backprop_tui.train.evals.store import RowFile, read_summary
 from backprop_tui.train.evals.subject import find_subject, run_subject
 from backprop_tui.train.evals.weights import tokenizer_of
-from tests.conftest import DoneRun, pocket_run, run_training
+from tests.conftest import DoneRun
 
 WRITE = Asked(texts=12, max_new=24)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(moved_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short simpo run whose adapter has moved."""
-    folder = tmp_path_factory.mktemp("evaluated") / "a"
-    done = run_training(pocket_run("simpo", folder, {"training.max_steps": 8}))
-    assert isinstance(done.ending, Finished)
-    return folder
+    return Path(shutil.copytree(moved_run, tmp_path_factory.mktemp("evaluated") / "a"))
 
 
 @pytest.fixture
