@@ -255,8 +255,8 @@ def _notes(
         low = max(span[0] for span in spans if span)
         high = min(span[1] for span in spans if span)
         notes.append(
-            "All intervals of the held-out accuracy overlap: the difference may be chance. On the "
-            "same rows backprop-tui eval can tell more, as it compares row by row."
+            "All intervals of the held-out accuracy overlap: the difference may be chance. "
+            "backprop-tui eval tells more of each run: it compares it with its base row by row."
             if low <= high
             else "Some intervals of the held-out accuracy do not overlap: that difference is more "
             "than the chance of which rows were held out. Another seed may still move it."

@@ -45,6 +45,7 @@ def code(result: Result) -> str:
     return result.exception.code
 
 
+@pytest.mark.slow  # a process of its own; the next one is answered in this one
 def test_both_answers_in_plain_text_from_a_shell(home: Path) -> None:
     done = backprop("try", "a", "--prompt", "Why?\nSo?", "--max-new-tokens", "9", cwd=home)
     assert done.returncode == 0, done.stderr
