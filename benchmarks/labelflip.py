@@ -1,6 +1,6 @@
 """What 30 % of labels turned round do: the pocket model trained on both sets, measured on one.
 
-usage: python -m benchmarks.labelflip [--steps 60] [--rows 0] [--json PATH] [--write]
+usage: python -m benchmarks.labelflip [--steps 180] [--rate 1e-3] [--rows 0] [--json PATH] [--write]
 
 The files are `ultrafeedback_str_train.jsonl`, its twin `…_labelflip30.jsonl` with 300 of 1,000
 pairs turned round, and `…_eval.jsonl` with 200 other prompts, in ../shared/data. Both runs have the
@@ -53,21 +53,22 @@ def main() -> None:
     torch.set_num_threads(1)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = compared(Path(folder), steps=options.steps, rows=options.rows)
+        found = compared(Path(folder), steps=options.steps, rate=options.rate, rows=options.rows)
     report(found, options, time.perf_counter() - begun)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=60, help="of 8 pairs each")
+    parser.add_argument("--steps", type=int, default=180, help="of 8 pairs each")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--rows", type=int, default=0, help="of each file; 0: all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="to benchmarks/results")
     return parser.parse_args()
 
 
-def compared(folder: Path, *, steps: int, rows: int = 0) -> list[Compared]:
+def compared(folder: Path, *, steps: int, rate: float, rows: int = 0) -> list[Compared]:
     """Both runs, made in the folder, and every metric of the two."""
     from backprop_tui.core.scores import right
     from backprop_tui.probe.data import DataSource
@@ -79,7 +80,7 @@ def compared(folder: Path, *, steps: int, rows: int = 0) -> list[Compared]:
     measured = DataSource(str(some(folder, EVAL, rows)))
     results = {}
     for name in (CLEAN, FLIPPED):
-        run = trained(folder / Path(name).stem, some(folder, name, rows), steps)
+        run = trained(folder / Path(name).stem, some(folder, name, rows), steps, rate)
         results[name] = evaluate(run_subject(run), measured, Asked())
     clean, flipped = ({one.name: one for one in results[name].figures} for name in results)
     scores = [results[name].scores["tuned"] for name in (CLEAN, FLIPPED)]
@@ -110,7 +111,7 @@ def some(folder: Path, name: str, rows: int) -> Path:
     return folder / name
 
 
-def trained(output: Path, data: Path, steps: int) -> Path:
+def trained(output: Path, data: Path, steps: int, rate: float) -> Path:
     """The pocket model tuned on a file; its run folder."""
     from backprop_tui.core import runfile_io
     from backprop_tui.core.control import Control
@@ -130,7 +131,7 @@ def trained(output: Path, data: Path, steps: int) -> Path:
             },
             "lora": {"rank": 16},
             "training": {
-                "learning_rate": 3e-4,
+                "learning_rate": rate,
                 "lr_clamp": False,
                 "max_steps": steps,
                 "batch_size": 8,
@@ -153,7 +154,7 @@ def report(found: list[Compared], options: argparse.Namespace, seconds: float) -
         "# 30 % of the labels turned round: what the tuned model prefers afterwards",
         "",
         f"{engine_machine.today()}. {engine_machine.words(machine)}. {options.steps} steps of 8 "
-        f"pairs, {seconds / 60:.0f} minutes.",
+        f"pairs at {options.rate:g}, {seconds / 60:.0f} minutes.",
         "`python -m benchmarks.labelflip` makes this page; it says there what is compared.",
         "",
         "| metric | untrained | clean | 30 % turned | clean - turned | 95 % interval | pairs |",

@@ -36,7 +36,7 @@ def test_simpo_moves_held_out_accuracy_from_chance_to_nine_in_ten(tmp_path: Path
     assert 0.35 <= first <= 0.65
     assert last >= 0.9
     assert "Held-out accuracy" in printed
-    assert "simpo-lr-clamped" in printed  # the warning shows, as it would for a user
+    assert "simpo-lr-kept" in printed  # the warning shows, as it would for a user
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from backprop_tui.cli.wrap import wrapped
 from backprop_tui.core.ablation_cost import Cost
 from backprop_tui.core.ablation_text import (
     MEASURES,
@@ -17,6 +16,7 @@ from backprop_tui.core.cells import BASE, Field
 from backprop_tui.core.decision import Decision
 from backprop_tui.core.grid import Ablation
 from backprop_tui.core.text import count, duration, plural, size
+from backprop_tui.core.wrap import wrapped
 from backprop_tui.runs.ablation import AblationFolder, is_ablation
 from backprop_tui.runs.ablation_table import Row, Table
 

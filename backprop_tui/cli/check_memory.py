@@ -12,7 +12,6 @@ import psutil
 import typer
 
 from backprop_tui.cli.output import as_set
-from backprop_tui.cli.wrap import wrapped
 from backprop_tui.core.disk import disk_needed
 from backprop_tui.core.fit_words import words
 from backprop_tui.core.fix import Fix
@@ -31,6 +30,7 @@ from backprop_tui.core.what_fits import (
     table,
     wanted,
 )
+from backprop_tui.core.wrap import wrapped
 from backprop_tui.probe.memory import MemoryOracle, child_log
 from backprop_tui.probe.survey import Survey
 

@@ -7,7 +7,6 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-from backprop_tui.cli.wrap import cells, clipped
 from backprop_tui.core.chart import SEVERAL, Series, draw
 from backprop_tui.core.chart import plain as plain_chart
 from backprop_tui.core.comparison import Comparison, Group, Row
@@ -19,6 +18,7 @@ from backprop_tui.core.scores import Figure
 from backprop_tui.core.symptoms import figure
 from backprop_tui.core.text import count, percent, plural
 from backprop_tui.core.trace import Trace
+from backprop_tui.core.wrap import cells, clipped
 
 LEAST, WIDEST = 60, 120  # columns
 ROOMY, LABEL = 80, 36  # columns from which a label may have so many

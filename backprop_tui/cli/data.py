@@ -13,7 +13,6 @@ import typer
 from backprop_tui.cli import data_options as options
 from backprop_tui.cli import data_text
 from backprop_tui.cli.output import JSON_HELP, show_json
-from backprop_tui.cli.wrap import wrapped
 from backprop_tui.core.effective import estimated_rows
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.facts import DataFacts, Facts, ModelFacts, to_json
@@ -23,6 +22,7 @@ from backprop_tui.core.methods import METHODS
 from backprop_tui.core.recommend import Recommendation, recommend
 from backprop_tui.core.runfile import DataSection, LoraSection, ModelSection, RunFile
 from backprop_tui.core.runfile_problems import INVALID
+from backprop_tui.core.wrap import wrapped
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.survey import judged
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from backprop_tui.cli.wrap import LABEL, Line, clipped, room, wrapped
 from backprop_tui.core.facts import DataFacts, Fit, Offer, Quantiles
 from backprop_tui.core.quality import Finding
 from backprop_tui.core.recommend import Recommendation
 from backprop_tui.core.text import count, percent, plural, size
+from backprop_tui.core.wrap import LABEL, Line, clipped, room, wrapped
 
 EXCERPT = 160  # characters of one field of a row to look at
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,42 +13,52 @@ import typer
 from backprop_tui.core.errors import BackpropError, ConfigError
 from backprop_tui.core.printable import printable
 from backprop_tui.core.rules import Advice
+from backprop_tui.core.wrap import folded
 
 JSON_HELP = "Print JSON instead of text."
 
 
+def show(text: str, *, err: bool = False, hanging: int | None = None) -> None:
+    """Lines; on a terminal those that are too wide are broken at spaces, in a file they are not."""
+    stream = sys.stderr if err else sys.stdout
+    for line in text.split("\n"):
+        pieces = folded(line, hanging) if stream.isatty() else [line]
+        for piece in pieces:
+            typer.echo(piece, err=err)
+
+
 def show_error(error: BackpropError) -> None:
     """The error on stderr: each problem with its key, what is allowed and its source."""
-    typer.echo(printable(f"error: {error.message}"), err=True)
+    show(printable(f"error: {error.message}"), err=True)
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            typer.echo(printable(f"  {problem.message}  [{problem.code}]"), err=True)
+            show(printable(f"  {problem.message}  [{problem.code}]"), err=True)
             if problem.fix:
-                typer.echo(printable(f"    {problem.fix}"), err=True)
+                show(printable(f"    {problem.fix}"), err=True)
             if problem.source:
-                typer.echo(f"    source: {problem.source}", err=True)
+                show(f"    source: {problem.source}", err=True)
     elif error.code != "ERROR":
-        typer.echo(f"  [{error.code}]", err=True)
+        show(f"  [{error.code}]", err=True)
     if error.hint:
-        typer.echo(printable(f"  {error.hint}"), err=True)
+        show(printable(f"  {error.hint}"), err=True)
 
 
 def show_advice(advice: Iterable[Advice], *, err: bool = False) -> None:
     """One paragraph a piece of advice."""
     for item in advice:
-        typer.echo(f"{item.level}  {item.message}  [{item.code}]", err=err)
+        show(f"{item.level}  {item.message}  [{item.code}]", err=err)
         if item.fix:
             changes = " ".join(map(as_set, item.fix.changes))
-            typer.echo(f"    {item.fix.label}: {changes}", err=err)
+            show(f"    {item.fix.label}: {changes}", err=err)
         if item.source:
-            typer.echo(f"    source: {item.source}", err=err)
+            show(f"    source: {item.source}", err=err)
 
 
 def show_table(rows: Sequence[tuple[str, str]], *, indent: int = 0) -> None:
     """Aligned label and value; a blank label continues the one above."""
     width = max((len(label) for label, _ in rows), default=0)
     for label, value in rows:
-        typer.echo(f"{' ' * indent}{label:<{width}}  {value}".rstrip())
+        show(f"{' ' * indent}{label:<{width}}  {value}".rstrip(), hanging=indent + width + 2)
 
 
 def show_json(value: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from backprop_tui.cli.output import JSON_HELP, show_json
+from backprop_tui.cli.output import JSON_HELP, show, show_json
 from backprop_tui.cli.watch import plan_of
 from backprop_tui.core.errors import BackpropError, InputError
 from backprop_tui.core.history import History
@@ -53,7 +53,7 @@ def review_command(
     if as_json:
         show_json(plain(read, found))
     else:
-        typer.echo(printable("\n".join(text(read, found))))
+        show(printable("\n".join(text(read, found))))
 
 
 def read_run_or_log(path: Path, heldout_rows: int | None = None) -> Read:
@@ -75,7 +75,11 @@ def text(read: Read, found: Verdict) -> list[str]:
     so_far = " so far" if read.state in ("running", "paused") else ""
     lines = [f"{read.path.name} ({read.state}): {found.kind}{so_far}", found.sentence]
     if found.evidence:
-        lines += ["", "Evidence", *(f"  {item.text}" for item in found.evidence)]
+        lines += [
+            "",
+            "Evidence (±: the standard error of the change)",
+            *(f"  {item.text}" for item in found.evidence),
+        ]
     lines += ["", "What to try next"]
     for item in found.next:
         lines += [f"  {item.text}", f"    source: {item.source}"]

@@ -10,11 +10,11 @@ from typing import Any
 import typer
 
 from backprop_tui.cli.output import JSON_HELP, show_json
-from backprop_tui.cli.wrap import cells
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.printable import printable
 from backprop_tui.core.reading import figure
 from backprop_tui.core.text import count, duration, percent
+from backprop_tui.core.wrap import cells
 from backprop_tui.runs.state import RUNS, RunState, as_typed, find_runs
 
 NAME = 22  # cells; a longer name has a line of its own, as it is copied from here

@@ -11,12 +11,12 @@ import typer
 
 from backprop_tui.cli import data_options as options
 from backprop_tui.cli.output import JSON_HELP, show_json
-from backprop_tui.cli.wrap import wrapped
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.rows import Labelled, Row
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.core.split import split as split_rows
 from backprop_tui.core.text import count, plural
+from backprop_tui.core.wrap import wrapped
 
 if TYPE_CHECKING:
     from backprop_tui.probe.data import Loaded

@@ -134,13 +134,11 @@ def _kept(history: History) -> list[Fact]:
         if ended.replay:
             kept.append(("Run it again", ended.replay))
         if ended.path:
-            kept.append(
-                (
-                    "What next",
-                    f"backprop-tui eval {folder} measures it against its base; try in place of "
-                    "eval asks it questions, export takes it away",
-                )
-            )
+            kept += [
+                ("Measure it", f"backprop-tui eval {folder} --generate 100"),
+                ("Talk to it", f"backprop-tui try {folder}"),
+                ("Take it away", f"backprop-tui export {folder} --output DIR"),
+            ]
         return kept
     if isinstance(ended, Failed):
         saved = [("Last saved", history.saved[-1].path)] if history.saved else []

@@ -9,7 +9,7 @@ from backprop_tui.core.events import Evaluated, Step
 from backprop_tui.core.guards import better, watched
 from backprop_tui.core.interval import RANKED, WILSON
 from backprop_tui.core.runfile import RunFile
-from backprop_tui.core.runfile_guards import GuardsSection
+from backprop_tui.core.runfile_guards import GuardsSection, Watch
 from backprop_tui.core.symptoms import WINDOW, Ends, ends_of, figure
 from backprop_tui.core.text import count, percent, plural, rate
 from backprop_tui.core.verdict_seen import PER_TOKEN, Evidence, Seen, length_share, mean_lengths
@@ -53,9 +53,9 @@ def _train(run: Seen) -> Iterator[Evidence]:
 
 def _early_late(label: str, ends: Ends) -> str:
     width = max(1, min(WINDOW, ends.found // 2))
-    means = f"means of the first and last {plural(width, 'step')}"
+    means = f"first and last {plural(width, 'step')}"
     first, last = (figure(value, signed=label not in UNSIGNED) for value in (ends.first, ends.last))
-    return f"{label} {first} → {last} ({means}; standard error of the change {figure(ends.error)})"
+    return f"{label} {first} → {last} ± {figure(ends.error)} ({means})"
 
 
 def _ends(ends: Ends) -> dict[str, float]:
@@ -142,13 +142,20 @@ def _best(run: Seen) -> Iterator[Evidence]:
     for item in run.history.evaluations:
         if item.step and (best is None or better(item, best, watch)):
             best = item
-    if best is not None and run.now is not None and best.step != run.now.step:
+    if best is not None and run.now is not None and _stands_out(best, run.now, watch):
         value = figure(best.loss) if watch == "loss" else percent(best.accuracy)
         yield Evidence(
             "best_measurement",
             f"the best held-out {watch} was {value} at step {count(best.step)}, not the last one",
             {"step": best.step, watch: getattr(best, watch)},
         )
+
+
+def _stands_out(best: Evaluated, now: Evaluated, watch: Watch) -> bool:
+    """Whether the figure itself is better than the last one: of two equal accuracies the one with
+    the larger margin is the best, which is no reason to doubt the last weights."""
+    before, last = getattr(best, watch), getattr(now, watch)
+    return best.step != now.step and before != last and better(best, now, watch)
 
 
 def _length(run: Seen) -> Iterator[Evidence]:

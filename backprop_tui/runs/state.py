@@ -6,7 +6,7 @@ import difflib
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import BackpropError, InputError
 from backprop_tui.core.events import Evaluated, Finished, Step
 from backprop_tui.core.history import History
+from backprop_tui.runs.ablation import CELLS, is_ablation
 from backprop_tui.runs.lock import owner
 from backprop_tui.runs.requests import is_run, not_found
 from backprop_tui.runs.stream import Follower
@@ -52,9 +53,16 @@ def find_run(run: Path) -> Path:
     for folder in (run.expanduser(), RUNS / run):
         if is_run(folder):
             return folder
+        if cells := sorted(path.name for path in _cells(folder)):
+            raise InputError(
+                f"{folder} is an ablation, not a run: its runs are {', '.join(cells)}.",
+                hint=f"give one of them, for example {as_typed(folder / CELLS / cells[0])}",
+                code="RUN_NOT_FOUND",
+            )
     error = not_found(run)
-    near = difflib.get_close_matches(run.name, [path.name for path in _folders(RUNS)], 1)
-    hint = f"did you mean {near[0]}?" if near else error.hint
+    names = {path.name: path.relative_to(RUNS) for path in _folders(RUNS)}
+    near = difflib.get_close_matches(run.name, names, 1)
+    hint = f"did you mean {names[near[0]]}?" if near else error.hint
     raise InputError(error.message, hint=hint, code=error.code)
 
 
@@ -70,12 +78,14 @@ def finished_already(folder: Path, ended: Finished) -> InputError:
 def find_runs(root: Path) -> list[RunState]:
     """Every run in a folder, the newest first; of the folder itself where that is a run.
 
-    Folders of other users, which may not be read, are left out.
+    The cells of an ablation are among them, named by the way to them. Folders of other users,
+    which may not be read, are left out.
     """
     found = []
-    for folder in [root] if is_run(root) else _folders(root):
+    for path in [root] if is_run(root) else [*_folders(root), *_cells(root)]:
+        name = path.resolve().name if path == root else str(path.relative_to(root))
         try:
-            found.append(read_state(folder))
+            found.append(replace(read_state(path), name=name))
         except BackpropError:
             continue
     return sorted(found, key=lambda state: state.updated, reverse=True)
@@ -131,11 +141,25 @@ def as_typed(folder: Path) -> str:
 
 
 def _folders(root: Path) -> Iterator[Path]:
+    """The runs in a folder, those of its ablations included."""
+    for folder in _inside(root):
+        if is_run(folder):
+            yield folder
+        else:
+            yield from _cells(folder)
+
+
+def _cells(folder: Path) -> Iterator[Path]:
+    """The runs of an ablation; none where it is no ablation."""
+    if is_ablation(folder):
+        yield from (cell for cell in _inside(folder / CELLS) if is_run(cell))
+
+
+def _inside(folder: Path) -> list[Path]:
     try:
-        inside = sorted(root.iterdir())
+        return sorted(folder.iterdir())
     except OSError:
-        return
-    yield from (folder for folder in inside if is_run(folder))
+        return []
 
 
 def _state(history: History, *, owned: bool, begun: bool) -> State:

@@ -8,6 +8,7 @@ from backprop_tui.core.events import Failed, Finished
 from backprop_tui.core.history import History
 from backprop_tui.core.reading import NOTHING_SAVED
 from backprop_tui.core.summary import summary
+from backprop_tui.core.wrap import wrapped
 from backprop_tui.runs.state import as_typed
 
 STILL_STOPPING = "waiting for the step in progress to end ..."
@@ -37,5 +38,4 @@ def last_words(history: History | None, ending: Finished | Failed | None) -> lis
         return [f"{NOTHING_SAVED}."]
     history.ended = ending  # the screen may have closed before it took this in
     facts = summary(history)
-    width = max(len(label) for label, _ in facts)
-    return [f"{label:<{width}}  {value}" for label, value in facts]
+    return list(wrapped(facts, label=max(len(label) for label, _ in facts) + 2))

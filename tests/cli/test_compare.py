@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import backprop_tui
 from backprop_tui.cli import app
 from backprop_tui.cli.compare import names
-from backprop_tui.cli.wrap import cells
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import InputError
+from backprop_tui.core.wrap import cells
 from tests.conftest import DoneRun
 from tests.runs.test_evals import GOOD
 from tests.runs.test_evals import write as write_evaluation

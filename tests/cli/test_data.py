@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from backprop_tui.cli import app
 from backprop_tui.cli.data_text import facts_lines, fit_lines, offer_lines
-from backprop_tui.cli.wrap import cells, clipped, wrapped
 from backprop_tui.core.facts import DroppedRow, Fit, Offer
+from backprop_tui.core.wrap import cells, clipped, wrapped
 from tests.core.worlds import PAIRS
 
 LONG = "a story that goes on for a while, so that it has more than ten words, about"

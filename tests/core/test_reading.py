@@ -190,8 +190,9 @@ def test_the_summary_says_what_was_trained_learned_spent_and_kept() -> None:
         "Warnings": "simpo-lr-clamped",
         "Adapter": "runs/simpo-pocket/adapter",
         "Run it again": "backprop-tui run runs/simpo-pocket/run.toml",
-        "What next": "backprop-tui eval runs/simpo-pocket measures it against its base; try in "
-        "place of eval asks it questions, export takes it away",
+        "Measure it": "backprop-tui eval runs/simpo-pocket --generate 100",
+        "Talk to it": "backprop-tui try runs/simpo-pocket",
+        "Take it away": "backprop-tui export runs/simpo-pocket --output DIR",
     }
 
 

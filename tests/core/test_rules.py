@@ -236,7 +236,7 @@ EXAMPLES = [
         ("1e-05 is lowered to 1e-06", "lr_clamp = false", "LoRA"),
     ),
     Example(
-        "simpo-lr-clamped",
+        "simpo-lr-kept",
         "warning",
         "training.learning_rate",
         rate("simpo", 2e-3, clamp=False),
@@ -252,7 +252,7 @@ EXAMPLES = [
         ("5.0001e-06 is lowered to 1e-06", "LoRA"),
     ),
     Example(
-        "kto-lr-clamped",
+        "kto-lr-kept",
         "warning",
         "training.learning_rate",
         rate("kto", 1e-4, clamp=False),

@@ -251,3 +251,10 @@ def test_the_bootstrap_intervals_of_the_events_are_evidence() -> None:
     assert "bootstrap 84 % to 96 %, over 100 rows" in words["heldout_accuracy"]
     assert evidence(told, "heldout_margin")["bootstrap_high"] == 0.72
     assert evidence(told, "heldout_accuracy")["bootstrap_low"] == 0.84
+
+
+def test_a_measurement_as_good_as_the_last_is_not_told_as_better() -> None:
+    even = run(accuracy=lambda x: min(1.0, 0.5 + x), held=lambda x: x if x < 0.9 else 0.5)
+    assert not [item for item in verdict(even, None).evidence if item.name == "best_measurement"]
+    worse = run(accuracy=lambda x: 0.5 + (0.4 if 0 < x < 1 else 0.2 * x))
+    assert evidence(verdict(worse, None), "best_measurement")["step"] == 20

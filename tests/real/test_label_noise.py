@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is no
 
 def test_the_difference_is_reported_with_its_interval(tmp_path: Path) -> None:
     """A few rows and steps: nothing is learned, but every figure is there and fits the others."""
-    found = compared(tmp_path, steps=2, rows=16)
+    found = compared(tmp_path, steps=2, rate=1e-3, rows=16)
     assert tuple(one.name for one in found) == METRICS
     for one in found:
         assert one.difference == pytest.approx(one.clean - one.flipped, abs=1e-9)

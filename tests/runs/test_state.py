@@ -164,3 +164,37 @@ def test_events_that_cannot_be_read_are_said_so(tmp_path: Path) -> None:
         read_state(path)
     assert refused.value.code == "RUN_UNREADABLE"
     assert find_runs(tmp_path) == []
+
+
+@pytest.fixture
+def ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """runs/ablate-x with two cells, beside an ordinary run; the working directory has runs."""
+    monkeypatch.chdir(tmp_path)
+    for cell in ("simpo-r8", "orpo-r8"):
+        folder(tmp_path / "runs" / "ablate-x" / "cells" / cell, *BEGUN)
+    (tmp_path / "runs" / "ablate-x" / "ablation.toml").write_text("schema = 1\n")
+    folder(tmp_path / "runs" / "alone", *BEGUN)
+    return tmp_path / "runs" / "ablate-x"
+
+
+def test_the_cells_of_an_ablation_are_runs_by_the_way_to_them(ablation: Path) -> None:
+    cells = {"ablate-x/cells/simpo-r8", "ablate-x/cells/orpo-r8"}
+    assert {state.name for state in find_runs(ablation.parent)} == {"alone", *cells}
+    assert {state.name for state in find_runs(ablation)} == {"cells/simpo-r8", "cells/orpo-r8"}
+    for name in cells:
+        assert find_run(Path(name)) == Path("runs") / name
+
+
+@pytest.mark.parametrize("typed", ["ablate-x", "runs/ablate-x"])
+def test_an_ablation_is_no_run_and_its_runs_are_named(ablation: Path, typed: str) -> None:
+    with pytest.raises(
+        InputError, match="is an ablation, not a run: its runs are orpo-r8, si"
+    ) as e:
+        find_run(Path(typed))
+    assert e.value.hint == "give one of them, for example runs/ablate-x/cells/orpo-r8"
+
+
+def test_a_cell_s_name_alone_finds_what_was_meant(ablation: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        find_run(Path("simpo-r8"))
+    assert refused.value.hint == "did you mean ablate-x/cells/simpo-r8?"

@@ -19,6 +19,10 @@ HIGHEST_PUBLISHED = max(value for method in METHODS.values() for _, value in met
 RATE_CEILING = 20 * HIGHEST_PUBLISHED  # tiny models bear more than the ladder's
 FEW_STEPS, ENOUGH_STEPS = 10, 50
 
+LORA_WANTS = (
+    "Those figures come from full fine-tuning; LoRA commonly wants about ten times the rate."
+)
+
 
 def simpo_gamma_ratio(case: Case) -> Advice | None:
     """gamma/beta strictly above 1: the margin outweighs the reward scale."""
@@ -46,50 +50,50 @@ def simpo_gamma_ratio(case: Case) -> Advice | None:
 
 def simpo_lr_clamped(case: Case) -> Advice | None:
     """SimPO at 1e-5 and above gives incoherent or repetitive output."""
-    return _over_limit(
-        case,
-        method="simpo",
-        code="simpo-lr-clamped",
-        why="SimPO at 1e-5 and above gives incoherent or repetitive output",
-        source=SIMPO_README,
-    )
+    if not _over_limit(case, "simpo"):
+        return None
+    why = "SimPO at 1e-5 and above gives incoherent or repetitive output"
+    if case.run.training.lr_clamp:
+        return _lowered(case, code="simpo-lr-clamped", why=why, source=SIMPO_README)
+    return _kept(case, code="simpo-lr-kept", why=why, source=SIMPO_README)
 
 
 def kto_lr_clamped(case: Case) -> Advice | None:
     """KTO above 5e-6 leaves the published range."""
-    return _over_limit(
-        case,
-        method="kto",
-        code="kto-lr-clamped",
-        why="KTO's authors train between 5e-7 and 5e-6 at beta 0.1",
-        source=f"{KTO_PAPER}; {HALOS}",
-    )
-
-
-def _over_limit(case: Case, method: str, code: str, why: str, source: str) -> Advice | None:
-    asked = case.run.training.learning_rate
-    if case.run.method != method or asked is None or not is_over_limit(case.run.method, asked):
+    if not _over_limit(case, "kto"):
         return None
-    fix = Fix(f"set {rate(CLAMPED_RATE)}", (("training.learning_rate", CLAMPED_RATE),))
-    lora = "Those figures come from full fine-tuning; LoRA commonly wants about ten times the rate."
+    why, source = "KTO's authors train between 5e-7 and 5e-6 at beta 0.1", f"{KTO_PAPER}; {HALOS}"
     if case.run.training.lr_clamp:
-        return Advice(
-            code=code,
-            level="warning",
-            field="training.learning_rate",
-            message=(
-                f"{why}: {rate(asked)} is lowered to {rate(CLAMPED_RATE)}. {lora} "
-                f"training.lr_clamp = false keeps your value."
-            ),
-            fix=fix,
-            source=source,
-        )
+        return _lowered(case, code="kto-lr-clamped", why=why, source=source)
+    return _kept(case, code="kto-lr-kept", why=why, source=source)
+
+
+def _over_limit(case: Case, method: str) -> bool:
+    asked = case.run.training.learning_rate
+    return case.run.method == method and asked is not None and is_over_limit(method, asked)
+
+
+def _lowered(case: Case, *, code: str, why: str, source: str) -> Advice:
+    asked, used = rate(case.run.training.learning_rate), rate(CLAMPED_RATE)
     return Advice(
         code=code,
         level="warning",
         field="training.learning_rate",
-        message=f"{why}; {rate(asked)} is kept because training.lr_clamp is false. {lora}",
-        fix=fix,
+        message=f"{why}: {asked} is lowered to {used}. {LORA_WANTS} "
+        "training.lr_clamp = false keeps your value.",
+        fix=Fix(f"set {used}", (("training.learning_rate", CLAMPED_RATE),)),
+        source=source,
+    )
+
+
+def _kept(case: Case, *, code: str, why: str, source: str) -> Advice:
+    """On purpose, so no other rate is offered in its place."""
+    asked = rate(case.run.training.learning_rate)
+    return Advice(
+        code=code,
+        level="warning",
+        field="training.learning_rate",
+        message=f"{why}; {asked} is kept because training.lr_clamp is false. {LORA_WANTS}",
         source=source,
     )
 

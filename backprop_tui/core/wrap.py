@@ -39,6 +39,22 @@ def wrapped(rows: Sequence[Line], *, label: int = LABEL) -> Iterator[str]:
         yield from (" " * label + line for line in rest)
 
 
+def folded(line: str, hanging: int | None = None) -> Iterator[str]:
+    """A line that is wider than the screen, broken at spaces; the rest goes on `hanging` cells in,
+    by default two more than the line itself."""
+    start = len(line) - len(line.lstrip(" "))
+    hanging = start + 2 if hanging is None else hanging
+    if cells(line) <= room(0):
+        yield line
+        return
+    # The label's own spaces stay, and count.
+    head = line[:hanging] if line[hanging - 1 : hanging] == " " else line[:start]
+    first, *rest = _broken(line[len(head) :], room(len(head)))
+    yield head + first
+    for piece in _broken(" ".join(rest), room(hanging)) if rest else []:
+        yield " " * hanging + piece
+
+
 def _broken(text: str, most: int) -> list[str]:
     """Lines at spaces. A path that is too long stays whole: it is copied from here."""
     lines: list[str] = []
