@@ -78,6 +78,15 @@ def done_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DoneRun]:
     return {method: run_training(pocket_run(method, folder / method)) for method in DONE}
 
 
+@pytest.fixture(scope="session")
+def moved_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished simpo run whose adapter writes other words than its base. Copy what you change."""
+    folder = tmp_path_factory.mktemp("moved") / "simpo-pocket"
+    done = run_training(pocket_run("simpo", folder, {"training.learning_rate": 2e-2}))
+    assert isinstance(done.ending, Finished), done.ending
+    return folder
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-screenshots` draws screenshots/*.svg anew, from a demo run made then."""
     parser.addoption("--update-screenshots", action="store_true", help="rewrite screenshots/")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from backprop_tui.core.chart import SEVERAL, Series, draw
 from backprop_tui.core.chart import plain as plain_chart
-from backprop_tui.core.comparison import Comparison, Evals, Group, Row
+from backprop_tui.core.comparison import Comparison, Group, Row
+from backprop_tui.core.comparison_evals import Evals
 from backprop_tui.core.comparison_figures import Point
 from backprop_tui.core.metrics import METRICS
 from backprop_tui.core.printable import printable
@@ -127,8 +128,13 @@ def _evals(one: Evals, names: Sequence[str], room: int) -> list[str]:
     for metric, values in one.figures:
         title = METRICS[metric].title if metric in METRICS else metric
         share = metric in METRICS and METRICS[metric].unit == "share"
+        examples = next(v.n for v in values if v)
+        if examples != one.rows:
+            title = f"{title}, of {examples:,}"
         rows.append(Row(title, tuple(_value(v, share) if v else None for v in values)))
-        rows.append(Row("  95 % interval", tuple(_span(v, share) if v else None for v in values)))
+        rows.append(
+            Row("  95 % interval, tuned", tuple(_span(v, share) if v else None for v in values))
+        )
     title = f"eval of {printable(one.name)}: {plural(one.rows, 'row')} of {printable(one.data)}"
     return _table(title, rows, names, room)
 

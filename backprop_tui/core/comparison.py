@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backprop_tui.core.comparison_evals import Evals, Evaluation, side_by_side
 from backprop_tui.core.comparison_figures import Measured, figures_of, measured
 from backprop_tui.core.events import Amended
 from backprop_tui.core.history import History
 from backprop_tui.core.runfile import ProvenanceSection, RunFile
-from backprop_tui.core.scores import Figure
 from backprop_tui.core.text import count
 
-HELDOUT = "heldout"  # name of the evaluation of a run's own held-out rows
 # Of the same file these decide which rows are held out, and what of them the model reads.
 SPLIT_KEYS = (
     *("data.heldout", "data.heldout_seed", "data.more_paths", "data.config", "data.split"),
@@ -33,17 +32,6 @@ SCALES = (
     "Rewards, and so margins and losses, of different methods are on different scales: across "
     "methods compare the accuracy, and eval's length-normalised margin."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What `eval` found, as its summary.json has it. name: "heldout", or the data's own."""
-
-    name: str
-    data: str
-    data_sha256: str
-    rows: int
-    figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +75,6 @@ class SameRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Evals:
-    """An evaluation that several runs have of the same rows. figures: by metric, one a run."""
-
-    name: str
-    data: str
-    rows: int
-    figures: tuple[tuple[str, tuple[Figure | None, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """All of it. notes: plain sentences on what may and may not be compared."""
 
@@ -116,7 +94,9 @@ def compare(subjects: Sequence[Subject]) -> Comparison:
     runs = tuple(subjects)
     found = tuple(measured(run.history, run.plan) for run in runs)
     heldout = same_rows(runs)
-    evals, notes = _evals(runs, heldout)
+    evals, notes = side_by_side(
+        [run.name for run in runs], [run.evaluations for run in runs], same_heldout=heldout.same
+    )
     return Comparison(
         subjects=runs,
         settings=_group([_settings(run.plan) for run in runs]),
@@ -275,8 +255,8 @@ def _notes(
         low = max(span[0] for span in spans if span)
         high = min(span[1] for span in spans if span)
         notes.append(
-            "All intervals of the held-out accuracy overlap: the difference may be chance. On the "
-            "same rows backprop-tui eval can tell more, as it compares row by row."
+            "All intervals of the held-out accuracy overlap: the difference may be chance. "
+            "backprop-tui eval tells more of each run: it compares it with its base row by row."
             if low <= high
             else "Some intervals of the held-out accuracy do not overlap: that difference is more "
             "than the chance of which rows were held out. Another seed may still move it."
@@ -294,39 +274,6 @@ def _notes(
 
 def _knobs(plan: RunFile | None) -> str:
     return json.dumps(plan.knobs, sort_keys=True) if plan else ""
-
-
-def _evals(runs: Sequence[Subject], heldout: SameRows) -> tuple[tuple[Evals, ...], tuple[str, ...]]:
-    """Evaluations that two runs or more have of the same rows, and why others are left out."""
-    found: list[Evals] = []
-    notes: list[str] = []
-    kept = [one for run in runs for one in run.evaluations]
-    for key in dict.fromkeys((one.name, one.data_sha256) for one in kept):
-        name, sha = key
-        mine = [
-            next((one for one in run.evaluations if (one.name, one.data_sha256) == key), None)
-            for run in runs
-        ]
-        here = [one for one in mine if one]
-        if name == HELDOUT and not heldout.same:
-            text = "eval of the held-out rows is left out: they are not known to be the same."
-            notes += [] if text in notes else [text]
-        elif len(here) < 2:
-            whose = next(run.name for run, one in zip(runs, mine, strict=True) if one)
-            notes.append(f"eval of {here[0].data} was run for {whose} alone.")
-        elif len({one.rows for one in here}) > 1 or not sha:
-            notes.append(f"eval of {here[0].data} is left out: not of the same rows everywhere.")
-        else:
-            metrics = list(dict.fromkeys(f.name for one in here for f in one.figures))
-            table = tuple(
-                (metric, tuple(_figure(one, metric) for one in mine)) for metric in metrics
-            )
-            found.append(Evals(name, here[0].data, here[0].rows, table))
-    return tuple(found), tuple(notes)
-
-
-def _figure(one: Evaluation | None, metric: str) -> Figure | None:
-    return next((f for f in one.figures if f.name == metric), None) if one else None
 
 
 def _short(sha: str) -> str:

@@ -28,7 +28,10 @@ _ARTICLES = frozenset(("a", "an", "the"))
 # Written without spaces between words: a sign is a token of its own.
 _SIGN = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]"
 _TOKEN = re.compile(rf"{_SIGN}|(?:(?!{_SIGN})\S)+")
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)")
+# Not the 2 of x2; but signs of languages without spaces stand right before a number.
+_NUMBER = re.compile(
+    rf"(?:(?<![\w.])|(?<={_SIGN}))[-+]?(?:(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?|\.\d+)"
+)
 _MARKED = re.compile(r"####\s*([^\n]*)")
 
 

@@ -1,4 +1,7 @@
-"""TryScreen: a prompt, and what base and tuned make of it, side by side while they write."""
+"""TryScreen: a prompt, and what base and tuned make of it, side by side while they write.
+
+Keys and messages; what they change is shown by try_view.py.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.events import Resize
-from textual.screen import Screen
-from textual.widgets import Footer, Static
 
-from backprop_tui.core.errors import BackpropError
 from backprop_tui.core.rows import Message
-from backprop_tui.core.text import percent, plural
-from backprop_tui.core.votes import SIDES, Answer, Sampling, Side, Vote, tally
+from backprop_tui.core.text import plural
+from backprop_tui.core.votes import SIDES, Sampling, Vote
 from backprop_tui.probe.prompts import Prompt
-from backprop_tui.runs.vote_file import add_vote, read_votes
-from backprop_tui.tui.put import put
+from backprop_tui.runs.vote_file import add_vote
 from backprop_tui.tui.signs import SIGNS
-from backprop_tui.tui.too_small import TooSmall, watch_size
-from backprop_tui.tui.try_widgets import AnswerPane, PromptArea, SettingsDialog, VoteBar
+from backprop_tui.tui.too_small import watch_size
+from backprop_tui.tui.try_view import TryView
+from backprop_tui.tui.try_widgets import PromptArea, SettingsDialog, VoteBar
 from backprop_tui.tui.try_worker import (
     Answered,
     Asked,
@@ -40,10 +38,9 @@ if TYPE_CHECKING:
     from backprop_tui.train.trying import Tryable
 
 
-class TryScreen(Screen[None]):
+class TryScreen(TryView):
     """One run to try. blind: answers are A and B until a vote is cast."""
 
-    CSS_PATH = "try.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f9,ctrl+r", "ask", "Ask", id="try.ask", tooltip="Have both answer (enter)"),
         Binding("f2", "draw", "Next", id="try.next", tooltip="Draw a prompt and ask it"),
@@ -72,33 +69,8 @@ class TryScreen(Screen[None]):
         blind: bool = False,
         prompts: Path | None = None,
     ) -> None:
-        super().__init__()
-        self.found, self.sampling, self.blind = found, sampling, blind
-        self.source = "prompt" if prompts else "held-out prompt"
-        self.ready = self.writing = self.lost = False
-        self.number = 0  # of the newest question
-        self.left: Side = "base"  # whose answer stands on the left
-        self.secret = False  # whose answers these are is not told yet
-        self.revealed = False  # it was told after a vote
-        self.answers: dict[Side, Answer] = {}
-        self.asked: Prompt = ()
-        self.earlier: Prompt = ()  # turns before the one that is in the prompt's field
-        self.drawn: list[Prompt] = []
-        self.at = -1  # of drawn
-        self.none_drawn = "the prompts are still being read"
-        self.note = "loading"
+        super().__init__(found, sampling=sampling, blind=blind, prompts=prompts)
         self.writer = Writer(found, prompts, self.post_message)
-
-    def compose(self) -> ComposeResult:
-        yield Static("", id="try-title")
-        with Horizontal(id="answers"):
-            yield AnswerPane(id="left")
-            yield AnswerPane(id="right")
-        yield VoteBar(id="votes")
-        yield Static("", id="try-status")
-        yield PromptArea(id="prompt")
-        yield Footer(show_command_palette=False)
-        yield TooSmall()
 
     def on_mount(self) -> None:
         self.query_one("#votes").display = False
@@ -203,7 +175,7 @@ class TryScreen(Screen[None]):
     def _ask(self, prompt: Prompt) -> None:
         self.number += 1
         self.asked, self.answers, self.writing = prompt, {}, True
-        self.revealed = False
+        self.revealed = self.warned = False
         self.secret = self.blind and len(self.found.sides) > 1
         self.left = secrets.choice(SIDES) if self.secret else self.found.sides[0]
         self.say(f"writing{SIGNS.more} escape stops it")
@@ -277,6 +249,9 @@ class TryScreen(Screen[None]):
         if self.writing:
             self.writer.stop()
             self.say(f"stopping{SIGNS.more}")
+        elif self.secret and not self.warned:  # the answers may have ended under the key
+            self.warned = True
+            self.say("not voted on yet: a, b, t or x; again leaves without a vote")
         else:
             self.action_leave()
 
@@ -317,64 +292,3 @@ class TryScreen(Screen[None]):
         if self.sampling.system and self.asked[0].role != "system":
             return (Message("system", self.sampling.system), *self.asked)
         return self.asked
-
-    # What is shown
-
-    def say(self, text: str) -> None:
-        """On the line above the prompt, with the votes so far."""
-        self.note = text
-        put(self.query_one("#try-status", Static), f"{text}{self._votes()}")
-
-    def _votes(self) -> str:
-        try:
-            found = tally(read_votes(self.found.folder)[0], self.found.weights_sha256)
-        except BackpropError:
-            return ""
-        if not found.votes or self.secret:  # a running count would sway the next vote
-            return ""
-        if found.interval is None:
-            return f"  {SIGNS.dot}  {plural(found.votes, 'vote')}, none for a side"
-        low, high = map(percent, found.interval)
-        return (
-            f"  {SIGNS.dot}  tuned in {found.tuned} of {plural(found.decided, 'decided vote')} "
-            f"({low} to {high})"
-        )
-
-    def _pane(self, side: Side) -> AnswerPane:
-        return self.query_one("#left" if side == self.left else "#right", AnswerPane)
-
-    def _show_all(self) -> None:
-        run = self.found.run
-        greedy = self.sampling.temperature == 0
-        how = f"temperature {self.sampling.temperature:g}, seed {self.sampling.seed}"
-        how = "greedy" if greedy else how
-        parts = [
-            *(["BLIND"] if self.blind else []),
-            f"{self.found.folder.resolve().name}",
-            f"{run.method} on {Path(run.model.id).name}, {self.found.where}",
-            how,
-            f"at most {self.sampling.max_new_tokens} tokens",
-            *(["system prompt"] if self.sampling.system else []),
-        ]
-        put(self.query_one("#try-title", Static), f" {SIGNS.dot} ".join(parts))
-        self.query_one(VoteBar).display &= self.secret
-        self._show_answers()
-        self._show_prompt()
-
-    def _show_answers(self) -> None:
-        right: Side = "tuned" if self.left == "base" else "base"
-        waiting = "" if self.ready and not self.writing else self.note if not self.ready else ""
-        for name, place, side in (("A", "#left", self.left), ("B", "#right", right)):
-            pane = self.query_one(place, AnswerPane)
-            told = f"{name} was {side}" if self.revealed else side
-            pane.name_it(name if self.secret else told)
-            pane.show(self.answers.get(side), waiting=waiting)
-
-    def _show_prompt(self) -> None:
-        area = self.query_one(PromptArea)
-        drawn = self.at >= 0 and area.text == (self.drawn[self.at][-1].content)
-        title = f"{self.source} {self.at + 1} of {len(self.drawn)}" if drawn else "prompt"
-        if self.earlier:
-            title += f", after {plural(len(self.earlier), 'earlier turn')}"
-        area.border_title = title
-        area.border_subtitle = "enter asks, ctrl+j: new line"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+import backprop_tui
 from backprop_tui.cli import app
 from backprop_tui.cli.compare import names
 from backprop_tui.core import runfile_io
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.wrap import cells
+from tests.conftest import DoneRun
 from tests.runs.test_evals import GOOD
 from tests.runs.test_evals import write as write_evaluation
 from tests.tui import histories
@@ -164,3 +167,37 @@ def test_refusals(tmp_path: Path) -> None:
     assert refused(one).code == "CONFIG_INVALID_SETTING"
     assert "was given twice" in refused(one, tmp_path / ".." / tmp_path.name / "one").message
     assert refused(one, tmp_path / "absent").code == "RUN_NOT_FOUND"
+
+
+def test_what_eval_writes_is_what_compare_reads(
+    done_runs: dict[str, DoneRun], tmp_path: Path
+) -> None:
+    """Every method on one file; the held-out rows of those that hold out the same."""
+    rows = ((Path(backprop_tui.__file__).parent / "demo" / "pairs.jsonl").read_text().splitlines())[
+        :8
+    ]
+    file = tmp_path / "eight.jsonl"
+    file.write_text("\n".join(rows) + "\n")
+    runs = []
+    for method, done in done_runs.items():
+        runs.append(Path(shutil.copytree(done.folder, tmp_path / method)))
+        for words in (("--data", str(file), "--generate", "2", "--max-new-tokens", "4"), ()):
+            if words or method in ("simpo", "orpo"):
+                evaluated = CliRunner().invoke(app, ["eval", str(runs[-1]), *words])
+                assert evaluated.exit_code == 0, evaluated.output
+    by_method = dict(zip(done_runs, runs, strict=True))
+    found = json.loads(compare(*runs, "--json"))
+    assert found["unusable"] == []
+    on_file = next(one for one in found["evals"] if one["data"] == str(file))
+    for metric, figures in on_file["figures"].items():
+        assert len(figures) == len(runs)
+        for run, figure in zip(runs, figures, strict=True):
+            written = next((run / "evals").glob("eight-*/summary.json"))
+            summary = json.loads(written.read_text())
+            assert figure == next(one for one in summary["figures"] if one["name"] == metric)
+    assert "token_f1" in on_file["figures"]
+    assert "accuracy" in on_file["figures"]
+    said = compare(*(by_method[name] for name in ("simpo", "orpo")))
+    assert "eval of heldout: 20 rows of pocket" in said
+    assert "  preference accuracy, per token" in said
+    assert "  token F1, of 2" in said

@@ -15,18 +15,16 @@ from backprop_tui.cli import app
 from backprop_tui.core.errors import BackpropError
 from backprop_tui.runs.vote_file import add_vote
 from tests.cli.test_commands import backprop
-from tests.conftest import pocket_run, run_training
 from tests.core.test_votes import VOTE, votes
 from tests.tui.terminal import Terminal
 from tests.tui.test_real_terminal import restored
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(moved_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the finished run runs/a."""
     home = tmp_path_factory.mktemp("home")
-    done = run_training(pocket_run("simpo", home / "runs" / "a"))
-    assert done.ending.exit_code == 0
+    shutil.copytree(moved_run, home / "runs" / "a")
     return home
 
 
@@ -47,6 +45,7 @@ def code(result: Result) -> str:
     return result.exception.code
 
 
+@pytest.mark.slow  # a process of its own; the next one is answered in this one
 def test_both_answers_in_plain_text_from_a_shell(home: Path) -> None:
     done = backprop("try", "a", "--prompt", "Why?\nSo?", "--max-new-tokens", "9", cwd=home)
     assert done.returncode == 0, done.stderr

@@ -11,12 +11,12 @@ from backprop_tui.core import runfile_io
 from backprop_tui.core.comparison import (
     SCALES,
     Comparison,
-    Evaluation,
     SameRows,
     Subject,
     compare,
     flat,
 )
+from backprop_tui.core.comparison_evals import Evaluation
 from backprop_tui.core.comparison_figures import binned, measured
 from backprop_tui.core.events import Amended, Evaluated, Saved
 from backprop_tui.core.history import History
@@ -220,7 +220,7 @@ def test_a_train_curve_is_thinned_to_means() -> None:
 
 def evaluation(name: str = "heldout", sha: str = "a" * 64, rows: int = 10) -> Evaluation:
     figure = Figure("accuracy", 0.8, 0.6, 0.9, rows, base=0.5)
-    return Evaluation(name, "/data/pairs.jsonl", sha, rows, (figure,))
+    return Evaluation(name, "/data/pairs.jsonl", sha, rows, (figure,), heldout=name == "heldout")
 
 
 def test_evaluations_of_the_same_rows_stand_side_by_side() -> None:
@@ -241,6 +241,56 @@ def test_evaluations_of_other_held_out_rows_are_left_out() -> None:
     told = compare([subject(evaluations=(evaluation("file-1"),)), subject(evaluations=fewer)])
     assert told.evals == ()
     assert any("not of the same rows everywhere" in note for note in told.notes)
+
+
+def test_the_same_tokens_are_the_same_rows_whatever_the_run_files_say() -> None:
+    """kto reads a pair apart; eval measures it as a pair again."""
+    mine = replace(evaluation(), tokens_sha256="t")
+    two = subject("two", method="kto", evaluations=(mine,))
+    told = compare([subject(evaluations=(mine,)), two])
+    assert told.heldout.same is False
+    assert [one.name for one in told.evals] == ["heldout"]
+
+
+def test_of_several_evaluations_those_of_the_same_tokens_are_taken() -> None:
+    old = replace(evaluation(), tokens_sha256="t")
+    new = replace(evaluation(), tokens_sha256="u", figures=(Figure("accuracy", 0.1, 0, 0.2, 10),))
+    told = compare([subject(evaluations=(new, old)), subject("two", evaluations=(old,))])
+    assert told.evals[0].figures == (("accuracy", (old.figures[0],) * 2),)
+
+
+def test_rows_read_as_other_tokens_are_told() -> None:
+    one, two = (replace(evaluation("file-1"), tokens_sha256=sha) for sha in "tu")
+    told = compare([subject(evaluations=(one,)), subject("two", evaluations=(two,))])
+    assert len(told.evals) == 1
+    assert any("read as other tokens" in note for note in told.notes)
+    assert not any("other tokens" in note for note in compare([subject(evaluations=(one,))]).notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "left_out"),
+    [
+        ({"max_new_tokens": 64}, "token_f1, regex"),
+        ({"regex": "[0-9]"}, "regex"),
+        (
+            {"figures": (Figure("accuracy", 1, 1, 1, 10), Figure("token_f1", 1, 1, 1, 4))},
+            "token_f1",
+        ),
+    ],
+)
+def test_answers_that_were_not_written_alike_are_left_out(
+    change: dict[str, Any], left_out: str
+) -> None:
+    names = ("accuracy", "token_f1", "regex")
+    figures = tuple(Figure(name, 0.5, 0.4, 0.6, 10) for name in names)
+    one = replace(
+        evaluation(), tokens_sha256="t", figures=figures, max_new_tokens=256, regex="[a-z]"
+    )
+    two = replace(one, **change)
+    told = compare([subject(evaluations=(one,)), subject("two", evaluations=(two,))])
+    kept = [metric for metric, _ in told.evals[0].figures]
+    assert kept == [name for name in names if name not in left_out]
+    assert any(f": {left_out} left out: of other rows" in note for note in told.notes)
 
 
 def test_every_value_is_in_words() -> None:

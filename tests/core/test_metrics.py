@@ -6,6 +6,7 @@ import random
 import re
 import string
 from collections import Counter
+from decimal import Decimal
 
 import pytest
 
@@ -15,6 +16,7 @@ from backprop_tui.core.metrics import (
     exact_match,
     final_number,
     normalised,
+    number_in,
     regex,
     repetition,
     token_f1,
@@ -127,3 +129,19 @@ def test_every_metric_is_named_once_and_says_what_it_is() -> None:
         "perplexity",
         "repetition",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("一共5个苹果", "5"),
+        ("答えは1,234です。", "1234"),
+        ("共-7", "-7"),
+        ("x2", None),
+        ("v1.2", None),
+    ],
+)
+def test_a_number_may_stand_right_after_a_sign_of_a_language_without_spaces(
+    text: str, number: str | None
+) -> None:
+    assert number_in(text) == (None if number is None else Decimal(number))

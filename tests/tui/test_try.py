@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,6 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from backprop_tui.core.errors import InputError, RunError
-from backprop_tui.core.events import Finished
 from backprop_tui.core.rows import Message
 from backprop_tui.core.votes import Sampling, Vote
 from backprop_tui.runs import vote_file
@@ -31,17 +31,14 @@ from backprop_tui.tui.try_app import TryApp
 from backprop_tui.tui.try_screen import TryScreen
 from backprop_tui.tui.try_widgets import AnswerPane, PromptArea, SettingsDialog, VoteBar
 from backprop_tui.tui.try_worker import Writer
-from tests.conftest import pocket_run, run_training
 from tests.tui.wizard_pilot import NARROW, WIDE, clipped
 
 SHORT = Sampling(max_new_tokens=16)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    done = run_training(pocket_run("simpo", tmp_path_factory.mktemp("tried") / "simpo-pocket"))
-    assert isinstance(done.ending, Finished)
-    return done.folder
+def trained(moved_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(moved_run, tmp_path_factory.mktemp("tried") / "simpo-pocket"))
 
 
 @pytest.fixture
@@ -234,6 +231,25 @@ async def test_a_vote_comes_before_the_next_prompt_or_is_let_go(quick: Tryable) 
         await it.answered()
         assert it.titles() == ["base", "tuned"]
         assert read_votes(quick.folder) == ([], 0)
+
+
+async def test_leaving_before_the_vote_is_asked_once(quick: Tryable) -> None:
+    """The key may be meant for answers that ended a moment before."""
+    async with trying(quick, blind=True) as it:
+        await it.press(*"Why", "enter")
+        await it.answered()
+        await it.press("escape")
+        await it.shows("not voted on yet")
+        assert it.app.is_running
+        await it.press("a")
+        await it.shows("saved: you took")
+        await it.press("enter")
+        await it.answered()
+        await it.press("escape")
+        assert it.app.is_running
+        await it.press("escape")
+        assert it.app.return_code == 0
+    assert len(read_votes(quick.folder)[0]) == 1
 
 
 async def test_what_is_typed_meanwhile_is_no_vote(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from backprop_tui.core.errors import InputError
 from backprop_tui.core.gate import GateResult, check_gate, judge_gate
 from backprop_tui.core.metrics import METRICS
 from backprop_tui.core.scores import Figure
+from backprop_tui.core.text import plural
 from backprop_tui.probe.data import DataSource
 from backprop_tui.train.evals import figures
 from backprop_tui.train.evals.generate import MAX_NEW, Text
@@ -23,6 +24,7 @@ from backprop_tui.train.evals.subject import Side, Subject
 from backprop_tui.train.evals.weights import tokenizer_of
 
 IMPLIED = 100  # rows answered where a gate or a pattern needs texts and --generate says nothing
+_TEXTS = [name for name, metric in METRICS.items() if metric.needs == "text"]
 NOT_FINITE = "a score that is no finite number"
 
 
@@ -154,10 +156,12 @@ def _measured(evaluation: Evaluation, asked: Asked) -> Result:
             references,
             asked.pattern,
         )
-        if "final_number" not in {one.name for one in found}:
+        if not written:
+            absent |= dict.fromkeys(_TEXTS, "no row could be answered")
+        elif "final_number" not in {one.name for one in found} and "final_number" in absent:
             absent["final_number"] = "no reference has a number"
     absent = {name: why for name, why in absent.items() if name not in {f.name for f in found}}
-    gates = tuple(_judged(found, metric, bound, absent) for metric, bound in asked.gates)
+    gates = tuple(_judged(found, metric, bound, absent, lost) for metric, bound in asked.gates)
     warnings = list(evaluation.warnings)
     if material.trained_on:
         warnings.append(
@@ -228,11 +232,17 @@ def _absent(material: Material, found: list[Figure], asked: Asked) -> dict[str, 
     return absent
 
 
-def _judged(found: list[Figure], metric: str, bound: float, absent: dict[str, str]) -> GateResult:
+def _judged(
+    found: list[Figure], metric: str, bound: float, absent: dict[str, str], lost: int
+) -> GateResult:
+    """lost: rows without a finite score. Those that are left tell nothing of a broken model."""
     result = judge_gate(found, metric, bound)
-    if result.regression is None and metric in absent:
-        return replace(result, reason=f"{metric} cannot be computed: {absent[metric]}")
-    return result
+    why = absent.get(metric) if result.regression is None else None
+    if why is None and lost and METRICS[metric].needs != "text":
+        why = f"{plural(lost, 'row')} with {NOT_FINITE}"
+    if why is None:
+        return result
+    return GateResult(metric, False, None, f"{metric} cannot be computed: {why}", result.warning)
 
 
 def _summary(
@@ -251,6 +261,8 @@ def _summary(
         "schema": SCHEMA,
         "target": subject.name,
         "name": evaluation.folder.path.name,
+        "rows_of": material.name,
+        "heldout": material.heldout,
         "data": material.path,
         "data_sha256": material.sha256,
         "kind": material.kind,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
+from backprop_tui.runs.evals import result_sha256
 from backprop_tui.runs.lock import owned, owner
 from backprop_tui.runs.requests import is_run
 from backprop_tui.runs.state import RUNS
@@ -66,7 +66,7 @@ class Subject:
         """Hashes of the weights of both sides, and how they are held. Reads the result's files."""
         base = weights_sha256(self.facts) or self.facts.commit or ""
         return {
-            "tuned": _sha256(self.weights) if self.weights else base,
+            "tuned": result_sha256(self.weights) if self.weights else base,
             "base": base,
             "precision": self.plan.precision,
             "device": self.plan.device,
@@ -185,15 +185,3 @@ def _trusted(facts: ModelFacts) -> ModelFacts:
             code="model-remote-code",
         )
     return facts
-
-
-def _sha256(folder: Path) -> str:
-    """Of the weights and the configuration in a result's folder."""
-    digest = hashlib.sha256()
-    names = ("adapter_config.json", "config.json")
-    for file in (*sorted(folder.glob("*.safetensors")), *(folder / name for name in names)):
-        if file.is_file():
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{file.name}:{found}".encode())
-    return digest.hexdigest()

@@ -12,7 +12,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from backprop_tui.core.errors import BackpropError
-from backprop_tui.core.events import Finished
 from backprop_tui.probe.data import DataSource
 from backprop_tui.runs.lock import Lock
 from backprop_tui.train.evals import passes
@@ -23,18 +22,15 @@ from backprop_tui.train.evals.score import Scorer
 from backprop_tui.train.evals.store import RowFile, read_summary
 from backprop_tui.train.evals.subject import find_subject, run_subject
 from backprop_tui.train.evals.weights import tokenizer_of
-from tests.conftest import DoneRun, pocket_run, run_training
+from tests.conftest import DoneRun
 
 WRITE = Asked(texts=12, max_new=24)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(moved_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short simpo run whose adapter has moved."""
-    folder = tmp_path_factory.mktemp("evaluated") / "a"
-    done = run_training(pocket_run("simpo", folder, {"training.max_steps": 8}))
-    assert isinstance(done.ending, Finished)
-    return folder
+    return Path(shutil.copytree(moved_run, tmp_path_factory.mktemp("evaluated") / "a"))
 
 
 @pytest.fixture
@@ -303,9 +299,12 @@ def test_a_score_that_is_no_number_is_counted(run: Path, monkeypatch: pytest.Mon
         return [replace(found[0], logps=(float("nan"), -1.0)), *found[1:]]
 
     monkeypatch.setattr(Scorer, "score", broken)
-    done = measured(run, Asked(), most=100_000)
+    done = measured(run, Asked(gates=(("accuracy", 1.0),)), most=100_000)
     assert done.unused == {"a score that is no finite number": 1}
     assert {one.n for one in done.figures} == {19}
+    # The rows that are left do not speak for a model that breaks on others.
+    assert [gate.passed for gate in done.gates] == [False]
+    assert "cannot be computed: 1 row with a score that is no finite number" in done.gates[0].reason
 
 
 def test_a_gate_on_answers_has_some_written(run: Path) -> None:
@@ -314,6 +313,22 @@ def test_a_gate_on_answers_has_some_written(run: Path) -> None:
     assert [gate.passed for gate in done.gates] == [True, False]
     assert "no --regex was given" in done.gates[1].reason
     assert any("20 examples, under 100" in warning for warning in done.warnings)
+
+
+def test_a_gate_on_answers_that_are_not_written_fails_and_says_how(run: Path) -> None:
+    done = measured(run, Asked(texts=0, gates=(("token_f1", 1.0),)))
+    assert [gate.passed for gate in done.gates] == [False]
+    assert "token_f1 cannot be computed: nothing was generated; --generate N" in (
+        done.gates[0].reason
+    )
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_the_reason(run: Path) -> None:
+    done = measured(run, Asked(texts=4, max_new=100_000, pattern="x"))
+    assert {done.absent[name] for name in ("repetition", "regex", "final_number")} == {
+        "no row could be answered"
+    }
+    assert any("20 rows got no answer" in warning for warning in done.warnings)
 
 
 def test_the_data_it_learned_from_is_no_test(run: Path) -> None:
