@@ -102,6 +102,7 @@ def eval_command(
             from backprop_tui.train.libraries import load_libraries
             from backprop_tui.train.logs import log_to
 
+            _say("loading the libraries")
             load_libraries(("torch", "transformers", "datasets", "peft"))
             with log_to(user_log()):
                 done = evaluate(
@@ -121,7 +122,8 @@ def eval_command(
         show_json({**done.summary, "folder": str(done.folder), "passed": done.passed})
     else:
         typer.echo(printable("\n".join(text(done, subject.name))))
-    raise typer.Exit(_ending(done))
+    # The table has the gates already, where both go to one screen.
+    raise typer.Exit(_ending(done, told=not as_json and sys.stdout.isatty()))
 
 
 _BOUND = "--max-regression"
@@ -138,12 +140,13 @@ def _source(
     return replace(found, method=method)
 
 
-def _ending(done: Result) -> int:
-    """0, or 5 where a gate was not passed; why and what to keep in mind on stderr."""
+def _ending(done: Result, *, told: bool) -> int:
+    """0, or 5 where a gate was not passed; why and what to keep in mind on stderr. told: the
+    reader has seen why."""
     for warning in done.warnings:
         _say(f"warning: {warning}")
     failed = [gate for gate in done.gates if not gate.passed]
-    for gate in failed:
+    for gate in [] if told else failed:
         _say(f"gate not passed: {gate.reason}")
     return EXIT_GATE if failed else EXIT_OK
 

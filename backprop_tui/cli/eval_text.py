@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backprop_tui.core.metrics import METRICS, Metric
@@ -24,6 +25,7 @@ def text(done: Result, name: str) -> list[str]:
     lines = [f"{name} on {where}: {plural(used, KINDS[done.material.kind])}", ""]
     lines += table(done.figures)
     lines += ["", "Under each figure: its 95 % bootstrap interval over the same examples."]
+    lines += _wrapped(" ".join(_legend({one.name for one in done.figures})))
     if done.unused:
         lines += _wrapped(f"Not measured: {_counted(done.unused)}.")
     if done.material.cut:
@@ -35,6 +37,21 @@ def text(done: Result, name: str) -> list[str]:
             verdict = f"  {'passed' if one.passed else 'FAILED'}  {one.reason}"
             lines += textwrap.wrap(verdict, COLUMNS, subsequent_indent=" " * 10)
     return lines
+
+
+def _legend(names: set[str]) -> Iterator[str]:
+    """What cannot be guessed of the figures that are shown."""
+    if "margin" in names:
+        yield (
+            "accuracy: how often the chosen answer is the likelier, per token; margin: by how "
+            "much, in nats; *_sum: of whole answers. The margins of a run's log are its method's "
+            "rewards, on another scale (simpo: beta times these)."
+        )
+    if "loss" in names:
+        yield "loss: of the good answers, nats a token."
+    if "length" in names:
+        yield "Answers the model wrote are compared with the good ones; length: in tokens."
+    yield "docs/eval.md explains each."
 
 
 def table(figures: tuple[Figure, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,13 +52,15 @@ def judge_gate(figures: Sequence[Figure], metric: str, max_regression: float) ->
         warning = (
             f"{metric}: {plural(figure.n, 'example')}, under {ENOUGH}: only a large loss shows"
         )
-    allowed = f"{shown(what, max_regression)} allowed"
+    allowed = f"{moved_by(what, max_regression)} allowed"
     if worse <= max_regression + ROUNDING:
-        how = "no worse" if worse <= 0 else f"worse by {shown(what, worse)}"
+        how = "no worse" if worse <= 0 else f"worse by {moved_by(what, worse)}"
         return GateResult(metric, True, worse, f"{moved}: {how}, {allowed}", warning)
-    moved = f"{moved}: worse by {shown(what, worse)}, {allowed}"
+    moved = f"{moved}: worse by {moved_by(what, worse)}, {allowed}"
     if figure.low is not None and figure.high is not None:
-        between = f"95 % interval {shown(what, figure.low)} to {shown(what, figure.high)}"
+        low = moved_by(what, figure.low).removesuffix(" points")
+        ends = f"{low} to {moved_by(what, figure.high)}"
+        between = f"95 % interval of the difference {ends}"
         if figure.low <= 0 <= figure.high:  # not so where one is no number
             return GateResult(metric, True, worse, f"{moved}; but the {between} holds 0", warning)
         moved = f"{moved} ({between})"
@@ -68,9 +71,10 @@ def check_gate(metric: str, max_regression: float) -> None:
     """Refuse what no gate can have, before anything is computed. InputError EVAL_GATE_INVALID."""
     allowed = [name for name, one in METRICS.items() if one.better != "neither"]
     if metric not in allowed:
+        near = difflib.get_close_matches(metric, allowed, 1)
         raise InputError(
-            f"--gate: {metric!r} is no metric with a better and a worse",
-            hint=f"allowed: {', '.join(allowed)}",
+            f"--gate: {metric!r} is no metric that can get worse",
+            hint=f"{f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}",
             code="EVAL_GATE_INVALID",
         )
     if not (math.isfinite(max_regression) and max_regression >= 0):
@@ -85,6 +89,13 @@ def check_gate(metric: str, max_regression: float) -> None:
 def shown(metric: Metric, value: float) -> str:
     """A value in the metric's unit."""
     return f"{100 * value:.1f} %" if metric.unit == "share" else f"{value:.4g}"
+
+
+def moved_by(metric: Metric, difference: float) -> str:
+    """A difference in the metric's unit; of shares in points."""
+    if metric.unit == "share":
+        return f"{100 * difference:.1f} points"
+    return f"{difference:.4g}"
 
 
 def _not_computed(metric: str, why: str) -> GateResult:

@@ -23,9 +23,9 @@ def figure(name: str, base: float, tuned: float, half: float, n: int = 500) -> F
         (figure("loss", 0.50, 0.51, 0.004), 0, False, "worse by 0.01"),
         (figure("loss", 0.50, 0.49, 0.004), 0, True, "no worse"),
         (figure("loss", 0.50, 0.51, 0.02), 0, True, "holds 0"),
-        (figure("exact_match", 0.60, 0.40, 0.06), 0.05, False, "worse by 20.0 %"),
-        (figure("exact_match", 0.60, 0.58, 0.001), 0.02, True, "worse by 2.0 %"),
-        (figure("exact_match", 0.60, 0.57, 0.01), 0.02, False, "worse by 3.0 %"),
+        (figure("exact_match", 0.60, 0.40, 0.06), 0.05, False, "worse by 20.0 points"),
+        (figure("exact_match", 0.60, 0.58, 0.001), 0.02, True, "worse by 2.0 points"),
+        (figure("exact_match", 0.60, 0.57, 0.01), 0.02, False, "worse by 3.0 points"),
         (figure("accuracy", 0.60, 0.57, 0.04), 0.01, True, "holds 0"),
         (figure("accuracy", 0.60, 0.90, 0.04), 0, True, "no worse"),
         (figure("accuracy", 0.60, 0.60, 0.0), 0, True, "no worse"),
@@ -84,3 +84,9 @@ def test_a_gate_nobody_can_have_is_refused(metric: str, bound: float) -> None:
     with pytest.raises(InputError) as refused:
         judge_gate([figure("loss", 1, 1, 0)], metric, bound)
     assert refused.value.code == "EVAL_GATE_INVALID"
+
+
+def test_a_mistyped_metric_is_told_what_was_meant() -> None:
+    with pytest.raises(InputError) as refused:
+        judge_gate([], "acuracy", 0.0)
+    assert (refused.value.hint or "").startswith("did you mean accuracy? allowed: accuracy,")
