@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,8 +69,13 @@ def side_by_side(
         # The same tokens are the same rows, whatever the run files say.
         alike = len({one.tokens_sha256 for one in here}) == 1 and bool(here[0].tokens_sha256)
         if len(here) < 2:
-            whose = next(name for name, one in zip(names, chosen, strict=True) if one)
-            notes.append(f"{what} was run for {whose} alone.")
+            without = [name for name, one in zip(names, chosen, strict=True) if not one]
+            rows = "" if here[0].heldout else f" --data {shlex.quote(here[0].data)}"
+            notes.append(
+                f"Of {', '.join(without)} there is no evaluation on "
+                f"{'its held-out rows' if here[0].heldout else here[0].data}: "
+                f"backprop-tui eval {without[0]}{rows} makes one."
+            )
         elif here[0].heldout and not (alike or same_heldout):
             notes.append(
                 "eval of the held-out rows is left out: they are not known to be the same."

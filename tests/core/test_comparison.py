@@ -228,7 +228,10 @@ def test_evaluations_of_the_same_rows_stand_side_by_side() -> None:
     told = compare([subject(evaluations=mine), subject("two", evaluations=mine[:1])])
     assert [one.name for one in told.evals] == ["heldout"]
     assert told.evals[0].figures == (("accuracy", (mine[0].figures[0],) * 2),)
-    assert "eval of /data/pairs.jsonl was run for one alone." in told.notes
+    assert (
+        "Of two there is no evaluation on /data/pairs.jsonl: "
+        "backprop-tui eval two --data /data/pairs.jsonl makes one."
+    ) in told.notes
 
 
 def test_evaluations_of_other_held_out_rows_are_left_out() -> None:
@@ -264,7 +267,8 @@ def test_rows_read_as_other_tokens_are_told() -> None:
     told = compare([subject(evaluations=(one,)), subject("two", evaluations=(two,))])
     assert len(told.evals) == 1
     assert any("read as other tokens" in note for note in told.notes)
-    assert not any("other tokens" in note for note in compare([subject(evaluations=(one,))]).notes)
+    same = compare([subject(evaluations=(one,)), subject("two", evaluations=(one,))])
+    assert not any("other tokens" in note for note in same.notes)
 
 
 @pytest.mark.parametrize(
