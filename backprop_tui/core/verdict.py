@@ -6,9 +6,10 @@ the three never disagree. docs/review.md has the rules in the order in which the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from backprop_tui.core.events import Failed
+from backprop_tui.core.events import Evaluated, Failed
 from backprop_tui.core.findings import LENGTH_SHARE
 from backprop_tui.core.history import History
 from backprop_tui.core.interval import wilson
@@ -46,6 +47,7 @@ from backprop_tui.core.verdict_seen import (
 
 __all__ = ["Evidence", "Kind", "Try", "Verdict", "decide", "verdict"]
 
+DISPLACED = 2.0  # times less likely a token of a good answer; from here on it is worth a look
 MOST = 0.5  # share of the summed margin that length explains: from here on it is the larger part
 
 
@@ -133,12 +135,29 @@ def _by_heldout(run: Seen) -> tuple[Kind, str]:
             "the train margin did."
         )
     if clear(run) or (widens and now.accuracy >= HIGH_ACCURACY):
-        return "learned", f"Learned: train {train}, and the held-out rows follow: {told}."
+        sentence = f"Learned: train {train}, and the held-out rows follow: {told}."
+        return "learned", f"{sentence}{_displaced(start, now)}"
     if run.interval is None:
         return "unproven", f"Not proven: train {train}, {held}; of how many rows is not known."
     return "unproven", (
         f"Not proven: train {train}, {told} does not clear {percent(base_accuracy(run))}: "
         "too few held-out rows, or too little learned."
+    )
+
+
+def _displaced(start: Evaluated, now: Evaluated) -> str:
+    """That both sides fall is usual; a model that fell far may write neither of them.
+
+    Source: Razin et al., arXiv:2410.08847.
+    """
+    if start.logp_chosen is None or now.logp_chosen is None:
+        return ""
+    times = math.exp(min(start.logp_chosen - now.logp_chosen, 50.0))
+    if times < DISPLACED:
+        return ""
+    return (
+        f" But a token of the good answers became {times:.1f} times less likely: what it writes "
+        "now may be neither of the two."
     )
 
 

@@ -258,3 +258,13 @@ def test_a_measurement_as_good_as_the_last_is_not_told_as_better() -> None:
     assert not [item for item in verdict(even, None).evidence if item.name == "best_measurement"]
     worse = run(accuracy=lambda x: 0.5 + (0.4 if 0 < x < 1 else 0.2 * x))
     assert evidence(verdict(worse, None), "best_measurement")["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("fall", "told"), [(0.6, ""), (0.7, "2.0 times less"), (3.0, "20.1 times")]
+)
+def test_a_run_that_learned_tells_how_far_the_good_answers_fell(fall: float, told: str) -> None:
+    found = verdict(run(logp=(lambda x: -1.0 - fall * x, lambda x: -1.0 - 5 * x)))
+    assert found.kind == "learned"
+    assert told in found.sentence
+    assert ("less likely" in found.sentence) is bool(told)
