@@ -18,6 +18,7 @@ How = Literal["writing", "ended", "full", "stopped"]  # full: it reached max_new
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 SIDES: tuple[Side, ...] = get_args(Side)
 ENOUGH = 30  # decided votes; below, even 70 % would not clear one half with its interval
+ENOUGH_PLACES = 20  # decided votes before how often A was taken is worth a word
 NO_TEXT = "an answer without text"
 
 
@@ -173,15 +174,11 @@ def told(found: Tally) -> list[str]:
         lines.append(f"Under {ENOUGH} decided votes say little.")
     elif found.interval[0] <= 0.5 <= found.interval[1]:
         lines.append("The interval holds one half: no preference is shown.")
-    by_place = wilson(found.a / found.decided, found.decided)
-    leaning = (
-        ": you lean to one place, so vote on"
-        if not by_place[0] <= 0.5 <= by_place[1]
-        else ", about half as it should be"
-        if found.decided >= ENOUGH
-        else "; much over or under half would be a bias to one place"
-    )
-    lines.append(f"A was taken in {found.a:,} of {found.decided:,}{leaning}.")
+    if found.decided >= ENOUGH_PLACES:
+        low, high = wilson(found.a / found.decided, found.decided)
+        even = low <= 0.5 <= high
+        leaning = ", within chance of one half" if even else ": you lean to one place, so vote on"
+        lines.append(f"A was taken in {found.a:,} of {found.decided:,}{leaning}.")
     return lines + others
 
 
