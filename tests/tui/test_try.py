@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import threading
@@ -25,7 +26,7 @@ from backprop_tui.runs.vote_file import NAME, read_votes
 from backprop_tui.train import duo as duo_module
 from backprop_tui.train.duo import Duo
 from backprop_tui.train.trying import Tryable, tryable
-from backprop_tui.tui import try_screen
+from backprop_tui.tui import try_app, try_screen
 from backprop_tui.tui.help import HelpScreen
 from backprop_tui.tui.try_app import TryApp
 from backprop_tui.tui.try_screen import TryScreen
@@ -339,6 +340,20 @@ async def test_the_screen_answers_keys_while_the_model_is_loading(
         await it.until(lambda: it.screen.ready)
         await it.press("enter")
         await it.answered()
+
+
+def test_who_leaves_is_not_kept_by_what_is_loading(
+    found: Tryable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal is the shell's again, and looks as if nothing were running."""
+    app, waited, codes = TryApp(found), list[float](), list[int]()
+    app.exit(return_code=3)
+    monkeypatch.setattr(app.trying.writer, "join", waited.append)
+    monkeypatch.setattr(app.trying.writer, "is_alive", lambda: True)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    try_app._leave_behind(app)
+    assert codes == [3]
+    assert sum(waited) < 0.5
 
 
 async def test_a_model_that_does_not_load_is_told(
