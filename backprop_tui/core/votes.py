@@ -69,15 +69,21 @@ class Vote:
             return None
         return self.a if self.choice == "A" else "tuned" if self.a == "base" else "base"
 
-
     @property
     def asked(self) -> Asked:
         """What the answers came of: two votes that share it are on the same two answers."""
         return asked(self.prompt, self.sampling, self.weights_sha256)
 
 
+def as_read(prompt: tuple[Message, ...], sampling: Sampling) -> tuple[Message, ...]:
+    """A prompt as the models read it: after the system prompt, unless it brings one."""
+    if sampling.system and not (prompt and prompt[0].role == "system"):
+        return (Message("system", sampling.system), *prompt)
+    return prompt
+
+
 def asked(prompt: tuple[Message, ...], sampling: Sampling, weights_sha256: str) -> Asked:
-    """prompt: as the models read it, so with the system prompt. A seed is of draws alone."""
+    """prompt: as the models read it. A seed is of draws alone."""
     warm = sampling.temperature > 0
     drawn = (sampling.temperature, sampling.seed if warm else 0, sampling.max_new_tokens)
     return (prompt, drawn, weights_sha256)
@@ -212,8 +218,8 @@ def told(found: Tally) -> list[str]:
     elif found.interval[0] <= 0.5 <= found.interval[1]:
         lines.append("The interval holds one half: no preference is shown.")
     if found.decided >= ENOUGH_PLACES:
-        low, high = wilson(found.a / found.decided, found.decided)
-        even = low <= 0.5 <= high
+        by_place = wilson(found.a / found.decided, found.decided)
+        even = by_place[0] <= 0.5 <= by_place[1]
         leaning = ", within chance of one half" if even else ": you lean to one place, so vote on"
         lines.append(f"A was taken in {found.a:,} of {found.decided:,}{leaning}.")
     return lines + apart

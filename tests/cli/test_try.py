@@ -103,7 +103,7 @@ def test_votes_are_told_and_exported_and_read_as_pairs(home: Path, tmp_path: Pat
 def test_a_prompt_voted_on_twice_counts_once(home: Path, tmp_path: Path) -> None:
     (vote,) = votes(1)
     for choice in ("A", "tie", "B"):
-        add_vote(home / "runs" / "a", replace(vote, choice=choice))  # type: ignore[arg-type]
+        add_vote(home / "runs" / "a", replace(vote, choice=choice))
     said = here("a", "--votes").stdout
     assert said.startswith("Tuned preferred in 1 of 1 decided vote")
     assert "2 votes replaced by a newer one" in said
