@@ -162,7 +162,7 @@ class TryScreen(TryView):
     def broken(self, event: Broken) -> None:
         """It went wrong; what is on the screen stays."""
         self.writing, self.lost = False, self.lost or event.lost
-        self.secret = False
+        self.secret, self.queued = False, ()
         self.say(f"{SIGNS.problem} {event.text}")
         self.notify(f"{event.text} {event.hint}".strip(), severity="error", timeout=20)
         self._show_all()
@@ -260,7 +260,7 @@ class TryScreen(TryView):
         self._show_all()
         if self.ready:
             self.say("ready: type a prompt and press enter")
-        else:
+        elif not self.lost:
             self._say_loading()
 
     def action_to_vote(self) -> None:

@@ -477,7 +477,9 @@ async def test_a_model_that_does_not_load_is_told(
     monkeypatch.setattr(duo_module.Duo, "__init__", broken)
     async with trying(found, ready=False) as it:
         await it.shows("the weights cannot be loaded", "copy them")
-        await it.press(*"Why", "enter", "f2", "f3", "f4", "escape", "escape")
+        await it.press(*"Why", "enter", "f5")
+        assert "the weights cannot be loaded" in it.screen.note
+        await it.press("f2", "f3", "f4", "escape", "escape")
     assert it.app.return_code == 0
 
 
