@@ -17,8 +17,11 @@ Choice = Literal["A", "B", "tie", "both bad"]
 How = Literal["writing", "ended", "full", "stopped"]  # full: it reached max_new_tokens
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 SIDES: tuple[Side, ...] = get_args(Side)
+Asked = tuple[tuple[Message, ...], tuple[float, int, int], str]
 ENOUGH = 30  # decided votes; below, even 70 % would not clear one half with its interval
+ENOUGH_PLACES = 20  # decided votes before how often A was taken is worth a word
 NO_TEXT = "an answer without text"
+REPLACED = "replaced by a newer vote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,30 @@ class Vote:
         if self.choice not in ("A", "B"):
             return None
         return self.a if self.choice == "A" else "tuned" if self.a == "base" else "base"
+
+    @property
+    def asked(self) -> Asked:
+        """What the answers came of: two votes that share it are on the same two answers."""
+        return asked(self.prompt, self.sampling, self.weights_sha256)
+
+
+def as_read(prompt: tuple[Message, ...], sampling: Sampling) -> tuple[Message, ...]:
+    """A prompt as the models read it: after the system prompt, unless it brings one."""
+    if sampling.system and not (prompt and prompt[0].role == "system"):
+        return (Message("system", sampling.system), *prompt)
+    return prompt
+
+
+def asked(prompt: tuple[Message, ...], sampling: Sampling, weights_sha256: str) -> Asked:
+    """prompt: as the models read it. A seed is of draws alone."""
+    warm = sampling.temperature > 0
+    drawn = (sampling.temperature, sampling.seed if warm else 0, sampling.max_new_tokens)
+    return (prompt, drawn, weights_sha256)
+
+
+def identical(base: str, tuned: str) -> bool:
+    """Whether there is nothing to vote between."""
+    return base.strip() == tuned.strip()
 
 
 def to_line(vote: Vote) -> str:
@@ -117,8 +144,9 @@ def from_line(line: str) -> Vote | None:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """votes = tuned + base + ties + both_bad. a: how often A was taken, of the decided ones.
-    interval: 95 % of tuned / decided; None before the first. others: votes on other weights of
-    the same run, which are not counted."""
+    interval: 95 % of tuned / decided; None before the first. Not counted: others, votes on other
+    weights of the same run; replaced, those with a newer vote on the same answers; identical,
+    those between two answers that are the same."""
 
     votes: int
     tuned: int
@@ -128,20 +156,30 @@ class Tally:
     a: int
     interval: Interval | None
     others: int = 0
+    replaced: int = 0
+    identical: int = 0
 
     @property
     def decided(self) -> int:
         return self.tuned + self.base
 
 
+def _newest(votes: Sequence[Vote]) -> list[Vote]:
+    """Of the votes on the same two answers the last."""
+    return list({vote.asked: vote for vote in votes}.values())
+
+
 def tally(votes: Sequence[Vote], weights_sha256: str | None = None) -> Tally:
-    """The votes counted; those on other weights apart, where weights are given."""
+    """The votes counted, one for each two answers; those on other weights apart, where weights are
+    given."""
     mine = [v for v in votes if weights_sha256 is None or v.weights_sha256 == weights_sha256]
-    taken = Counter(vote.preferred for vote in mine)
-    choices = Counter(vote.choice for vote in mine)
+    newest = _newest(mine)
+    counted = [vote for vote in newest if not identical(vote.base, vote.tuned)]
+    taken = Counter(vote.preferred for vote in counted)
+    choices = Counter(vote.choice for vote in counted)
     decided = taken["tuned"] + taken["base"]
     return Tally(
-        votes=len(mine),
+        votes=len(counted),
         tuned=taken["tuned"],
         base=taken["base"],
         ties=choices["tie"],
@@ -149,40 +187,42 @@ def tally(votes: Sequence[Vote], weights_sha256: str | None = None) -> Tally:
         a=choices["A"],
         interval=wilson(taken["tuned"] / decided, decided) if decided else None,
         others=len(votes) - len(mine),
+        replaced=len(mine) - len(newest),
+        identical=len(newest) - len(counted),
     )
 
 
 def told(found: Tally) -> list[str]:
     """The tally in sentences."""
-    others = (
-        [f"{plural(found.others, 'vote')} on other weights of this run: not counted here."]
-        if found.others
-        else []
-    )
+    apart = [
+        f"{plural(n, 'vote')} {what}: not counted here."
+        for n, what in (
+            (found.replaced, "replaced by a newer one on the same prompt with the same settings"),
+            (found.identical, "between two answers that are the same"),
+            (found.others, "on other weights of this run"),
+        )
+        if n
+    ]
     if not found.votes:
-        return ["No votes yet.", *others]
-    apart = f"{plural(found.ties, 'tie')}, {found.both_bad:,} both bad"
+        return ["No vote counts yet." if apart else "No votes yet.", *apart]
+    undecided = f"{plural(found.ties, 'tie')}, {found.both_bad:,} both bad"
     if found.interval is None:
-        return [f"{plural(found.votes, 'vote')}, none for a side: {apart}.", *others]
+        return [f"{plural(found.votes, 'vote')}, none for a side: {undecided}.", *apart]
     low, high = map(percent, found.interval)
     lines = [
         f"Tuned preferred in {found.tuned:,} of {plural(found.decided, 'decided vote')} "
-        f"(95 % interval: {low} to {high}); {apart}."
+        f"(95 % interval: {low} to {high}); {undecided}."
     ]
     if found.decided < ENOUGH:
         lines.append(f"Under {ENOUGH} decided votes say little.")
     elif found.interval[0] <= 0.5 <= found.interval[1]:
         lines.append("The interval holds one half: no preference is shown.")
-    by_place = wilson(found.a / found.decided, found.decided)
-    leaning = (
-        ": you lean to one place, so vote on"
-        if not by_place[0] <= 0.5 <= by_place[1]
-        else ", about half as it should be"
-        if found.decided >= ENOUGH
-        else "; much over or under half would be a bias to one place"
-    )
-    lines.append(f"A was taken in {found.a:,} of {found.decided:,}{leaning}.")
-    return lines + others
+    if found.decided >= ENOUGH_PLACES:
+        by_place = wilson(found.a / found.decided, found.decided)
+        even = by_place[0] <= 0.5 <= by_place[1]
+        leaning = ", within chance of one half" if even else ": you lean to one place, so vote on"
+        lines.append(f"A was taken in {found.a:,} of {found.decided:,}{leaning}.")
+    return lines + apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,17 +240,20 @@ def preferences(votes: Sequence[Vote]) -> Preferences:
     rows: list[tuple[tuple[Message, ...], str, str]] = []
     left_out: Counter[str] = Counter()
     cut = 0
-    for vote in votes:
+    newest = _newest(votes)
+    if len(newest) < len(votes):
+        left_out[REPLACED] = len(votes) - len(newest)
+    for vote in newest:
         side = vote.preferred
-        if side is None:
-            left_out[vote.choice] += 1
-            continue
-        chosen, rejected = (vote.tuned, vote.base) if side == "tuned" else (vote.base, vote.tuned)
-        if not (chosen.strip() and rejected.strip()):
-            left_out[NO_TEXT] += 1
-        elif chosen.strip() == rejected.strip():
+        if identical(vote.base, vote.tuned):
             left_out[IDENTICAL] += 1
+        elif side is None:
+            left_out[vote.choice] += 1
+        elif not (vote.base.strip() and vote.tuned.strip()):
+            left_out[NO_TEXT] += 1
         else:
+            sides = (vote.tuned, vote.base)
+            chosen, rejected = sides if side == "tuned" else reversed(sides)
             rows.append((vote.prompt, chosen, rejected))
             cut += len(vote.whole) < len(SIDES)
     simple = all(len(prompt) == 1 and prompt[0].role == "user" for prompt, _, _ in rows)

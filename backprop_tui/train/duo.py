@@ -17,7 +17,7 @@ from backprop_tui.core.errors import InputError, RunError
 from backprop_tui.core.modelfile import stop_words
 from backprop_tui.core.rows import Message
 from backprop_tui.core.text import count
-from backprop_tui.core.votes import Answer, How, Sampling, Side
+from backprop_tui.core.votes import Answer, How, Sampling, Side, as_read
 from backprop_tui.train.encoded import Untrainable
 from backprop_tui.train.libraries import load_libraries
 from backprop_tui.train.trying import Tryable
@@ -110,9 +110,7 @@ class Duo:
         """
         import torch
 
-        if sampling.system and not (prompt and prompt[0].role == "system"):
-            prompt = (Message("system", sampling.system), *prompt)
-        ids = self.prompt_ids(prompt)
+        ids = self.prompt_ids(as_read(tuple(prompt), sampling))
         room = (self.found.tuned.context or 1 << 62) - len(ids)
         most = min(sampling.max_new_tokens, room)
         sides = sorted(self.found.sides, key=lambda side: side != first)

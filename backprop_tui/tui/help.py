@@ -76,7 +76,11 @@ TRY_KEYS: tuple[Cell, ...] = (
 )
 VOTING: tuple[Cell, ...] = (
     ("blind", "the sides are shuffled for each prompt and called A and B"),
-    ("f6", "from the prompt to the votes"),
+    ("f6", "from the prompt to the votes; after a vote enter goes back to the prompt"),
+    (
+        "again",
+        "f2 begins after the prompts you voted on; of two votes on a prompt the newer counts",
+    ),
     ("a b t x", "A is better, B is better, a tie, both bad; then it is told which was which"),
     ("votes", "in votes.jsonl of the run folder at once; --export-votes makes pairs of them"),
     ("how many", "under 30 decided votes say little; the interval says how little"),

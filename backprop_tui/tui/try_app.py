@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backprop_tui.train.trying import Tryable
 
 
-GRACE = 2.0  # seconds
+GRACE = 0.2  # seconds; the terminal echoes keys meanwhile
 
 
 class TryApp(OutlivingApp):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
-from textual.events import Resize
+from textual.events import DescendantFocus, Resize
 
 from backprop_tui.core.rows import Message
 from backprop_tui.core.text import plural
-from backprop_tui.core.votes import SIDES, Sampling, Vote
+from backprop_tui.core.votes import SIDES, Sampling, Vote, as_read, identical
 from backprop_tui.probe.prompts import Prompt
 from backprop_tui.runs.vote_file import add_vote
 from backprop_tui.tui.signs import SIGNS
@@ -50,14 +50,15 @@ class TryScreen(TryView):
         Binding(
             "escape",
             "halt",
-            "Stop, leave",
+            "Leave",
             id="try.halt",
             priority=True,
             tooltip="Stop the answers; where none is written, leave",
         ),
         Binding("ctrl+c", "halt", "Stop, leave", id="try.interrupt", priority=True, show=False),
         # Before the prompt, which would select a line.
-        Binding("f6", "to_vote", "Vote", id="try.vote", priority=True, show=False),
+        Binding("f6", "to_vote", "Vote", id="try.vote", priority=True, tooltip="To the votes"),
+        Binding("enter", "to_prompt", "To the prompt", id="try.prompt", show=False),
         Binding("ctrl+q", "leave", "Leave", id="try.leave", priority=True, show=False),
     ]
 
@@ -86,13 +87,19 @@ class TryScreen(TryView):
 
     def on_resize(self, event: Resize) -> None:
         watch_size(self, event.size)
+        self._show_title()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """What enter does now."""
+        self._show_prompt()
 
     # What the thread says
 
     @on(Stage)
     def staged(self, event: Stage) -> None:
         """It is loading."""
-        self.say(f"{event.text}{SIGNS.more}")
+        self.stage = event.text
+        self._say_loading()
 
     @on(Ready)
     def loaded(self) -> None:
@@ -104,6 +111,9 @@ class TryScreen(TryView):
             self.notify(self.found.no_base, title="No base", timeout=15)
         if self.blind:
             self._refuse_blind()
+        if self.queued:
+            queued, self.queued = self.queued, ()
+            self._ask(queued)
 
     @on(Prompts)
     def prompts_read(self, event: Prompts) -> None:
@@ -125,13 +135,19 @@ class TryScreen(TryView):
             return
         self.writing, self.answers = False, dict(event.answers)
         self._show_answers()
-        if any(answer.how == "stopped" for answer in event.answers.values()):
+        stopped = any(answer.how == "stopped" for answer in event.answers.values())
+        typing = self.query_one(PromptArea).text != self.asked[-1].content
+        if self.secret and (stopped or identical(*(event.answers[side].text for side in SIDES))):
             self.secret = False
             self._show_all()
-            self.say("stopped" if len(self.found.sides) == 1 else "stopped; nothing to vote on")
+            why = "stopped" if stopped else "both answers are the same"
+            self.say(f"{why}: nothing to vote on{self._what_next()}")
+            if not typing:
+                self._leave_prompt()
+        elif stopped:
+            self.say("stopped")
         elif self.secret:
             self.query_one(VoteBar).display = True
-            typing = self.query_one(PromptArea).text != self.asked[-1].content
             self.say(f"read both, then vote: {'f6, then ' if typing else ''}a, b, t or x")
             if not typing:  # else the next letter would be a vote
                 self.action_to_vote()
@@ -146,7 +162,7 @@ class TryScreen(TryView):
     def broken(self, event: Broken) -> None:
         """It went wrong; what is on the screen stays."""
         self.writing, self.lost = False, self.lost or event.lost
-        self.secret = False
+        self.secret, self.queued = False, ()
         self.say(f"{SIGNS.problem} {event.text}")
         self.notify(f"{event.text} {event.hint}".strip(), severity="error", timeout=20)
         self._show_all()
@@ -163,10 +179,11 @@ class TryScreen(TryView):
         text = self.query_one(PromptArea).text
         if self.lost or self.writing:
             return
-        if not self.ready:
-            self.say("not yet: the model is still being loaded")
-        elif not text.strip():
+        if not text.strip():
             self.say("the prompt is empty: type one, or f2 for the next " + self.source)
+        elif not self.ready:
+            self.queued = (*self.earlier, Message("user", text))
+            self._say_loading()
         elif self.secret and self.query_one(VoteBar).display:
             self.say("vote first (f6), or let these go with f5")
         else:
@@ -175,6 +192,7 @@ class TryScreen(TryView):
     def _ask(self, prompt: Prompt) -> None:
         self.number += 1
         self.asked, self.answers, self.writing = prompt, {}, True
+        self.asked_with = self.sampling
         self.revealed = self.warned = False
         self.secret = self.blind and len(self.found.sides) > 1
         self.left = secrets.choice(SIDES) if self.secret else self.found.sides[0]
@@ -189,16 +207,18 @@ class TryScreen(TryView):
         if self.secret and self.query_one(VoteBar).display:
             self.say("vote first (f6), or let these go with f5")
             return
+        if self.queued:
+            self._say_loading()
+            return
         if not self.drawn:
             self.notify(self.none_drawn, title=f"No {self.source}s", timeout=10)
             return
-        self.at = (self.at + 1) % len(self.drawn)
+        self._move_on()
         *earlier, last = self.drawn[self.at]
         self.earlier = tuple(earlier)
         self.query_one(PromptArea).text = last.content
         self._show_prompt()
-        if self.ready:
-            self.action_ask()
+        self.action_ask()
 
     def action_blind(self) -> None:
         """On or off, from the next prompt on."""
@@ -234,15 +254,30 @@ class TryScreen(TryView):
             return
         self.number += 1
         self.earlier, self.answers, self.secret, self.revealed = (), {}, False, False
-        self.left = self.found.sides[0]
+        self.left, self.queued = self.found.sides[0], ()
         self.query_one(PromptArea).text = ""
+        self.query_one(PromptArea).focus()
         self._show_all()
-        self.say("ready: type a prompt and press enter" if self.ready else self.note)
+        if self.ready:
+            self.say("ready: type a prompt and press enter")
+        elif not self.lost:
+            self._say_loading()
 
     def action_to_vote(self) -> None:
         """From the prompt to the votes."""
         if self.query_one(VoteBar).display:
             self.query_one(VoteBar).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is not always something to vote on."""
+        if action == "to_vote" and self.is_mounted:
+            return self.query_one(VoteBar).display or None
+        return True
+
+    def action_to_prompt(self) -> None:
+        """From the answers to the prompt; impatience before a vote goes nowhere."""
+        if not self.query_one(VoteBar).display:
+            self.query_one(PromptArea).focus()
 
     def action_halt(self) -> None:
         """Stop the answers; where none is written, leave."""
@@ -266,12 +301,12 @@ class TryScreen(TryView):
             return
         vote = Vote(
             when=datetime.now(UTC).isoformat(timespec="seconds"),
-            prompt=self._with_system(),
+            prompt=as_read(self.asked, self.asked_with),
             base=self.answers["base"].text,
             tuned=self.answers["tuned"].text,
             a=self.left,
             choice=event.choice,
-            sampling=self.sampling,
+            sampling=self.asked_with,
             whole=tuple(side for side in SIDES if self.answers[side].how == "ended"),
             weights_sha256=self.found.weights_sha256,
         )
@@ -283,12 +318,8 @@ class TryScreen(TryView):
             return
         self.secret, self.revealed = False, True
         taken = vote.preferred
-        self.say(f"saved: you took {taken}" if taken else f"saved: {event.choice}")
+        saved = f"saved: you took {taken}" if taken else f"saved: {event.choice}"
+        self.say(f"{saved}{self._what_next()}")
         self._show_all()
-        self.query_one(PromptArea).focus()
-
-    def _with_system(self) -> Prompt:
-        """The prompt as the models read it."""
-        if self.sampling.system and self.asked[0].role != "system":
-            return (Message("system", self.sampling.system), *self.asked)
-        return self.asked
+        self._leave_prompt()
+        self.refresh_bindings()

@@ -100,6 +100,20 @@ def test_votes_are_told_and_exported_and_read_as_pairs(home: Path, tmp_path: Pat
     assert (facts["shape"], facts["kept"]) == ("paired", 10)
 
 
+def test_a_prompt_voted_on_twice_counts_once(home: Path, tmp_path: Path) -> None:
+    (vote,) = votes(1)
+    for choice in ("A", "tie", "B"):
+        add_vote(home / "runs" / "a", replace(vote, choice=choice))
+    said = here("a", "--votes").stdout
+    assert said.startswith("Tuned preferred in 1 of 1 decided vote")
+    assert "2 votes replaced by a newer one" in said
+    found = json.loads(here("a", "--votes", "--json").stdout)
+    assert (found["votes"], found["replaced"], found["identical"]) == (1, 2, 0)
+    done = here("a", "--export-votes", tmp_path / "x.jsonl")
+    assert "left out: 2 replaced by a newer vote" in done.stdout
+    assert (home / "runs" / "a" / "votes.jsonl").read_text().count("\n") == 3
+
+
 def test_how_many_are_cut_is_told(home: Path, tmp_path: Path) -> None:
     add_vote(home / "runs" / "a", replace(VOTE, whole=()))
     found = json.loads(here("a", "--export-votes", tmp_path / "x.jsonl", "--json").stdout)

@@ -83,7 +83,7 @@ def test_a_torn_line_is_no_vote(line: str) -> None:
 
 
 def votes(tuned: int, base: int = 0, *, a: int = 0, ties: int = 0, bad: int = 0) -> list[Vote]:
-    """So many for each side; of the decided ones `a` took A."""
+    """So many for each side, each on a prompt of its own; of the decided ones `a` took A."""
     sides: list[Side] = ["tuned" if i < tuned else "base" for i in range(tuned + base)]
     found = []
     for i, side in enumerate(sides):
@@ -91,7 +91,10 @@ def votes(tuned: int, base: int = 0, *, a: int = 0, ties: int = 0, bad: int = 0)
         choice: Choice = "A" if i < a else "B"
         found.append(replace(VOTE, a=side if i < a else other, choice=choice))
     found += [replace(VOTE, choice="tie")] * ties
-    return found + [replace(VOTE, choice="both bad")] * bad
+    found += [replace(VOTE, choice="both bad")] * bad
+    return [
+        replace(vote, prompt=(Message("user", f"What is {i}?"),)) for i, vote in enumerate(found)
+    ]
 
 
 def test_the_tally() -> None:
@@ -116,7 +119,7 @@ def test_few_votes_say_little_and_are_said_to() -> None:
         "bad."
     )
     assert said[1] == "Under 30 decided votes say little."
-    assert said[2].startswith("A was taken in 5 of 10; much over or under half would be a bias")
+    assert len(said) == 2
 
 
 def test_enough_votes() -> None:
@@ -124,9 +127,49 @@ def test_enough_votes() -> None:
     assert not any("Under 30" in line for line in clear)
     assert not any("no preference is shown" in line for line in clear)
     assert "The interval holds one half: no preference is shown." in open_
-    assert clear[-1] == "A was taken in 20 of 40, about half as it should be."
+    assert clear[-1] == "A was taken in 20 of 40, within chance of one half."
     assert "you lean to one place" in told(tally(votes(30, 10, a=38)))[-1]
-    assert "you lean to one place" in told(tally(votes(5, 5, a=10)))[-1]  # seen early too
+
+
+def test_the_place_is_spoken_of_from_twenty_votes_on() -> None:
+    assert not any("A was taken" in line for line in told(tally(votes(15, 4, a=19))))
+    said = told(tally(votes(15, 5, a=20)))[-1]
+    assert said == "A was taken in 20 of 20: you lean to one place, so vote on."
+
+
+def test_of_the_votes_on_the_same_answers_the_newest_counts() -> None:
+    older = replace(VOTE, choice="B", when="2026-01-01T03:04:05+00:00")
+    assert told(tally([older, older, VOTE])) == [
+        "Tuned preferred in 1 of 1 decided vote (95 % interval: 21 % to 100 %); 0 ties, 0 both "
+        "bad.",
+        "Under 30 decided votes say little.",
+        "2 votes replaced by a newer one on the same prompt with the same settings: not counted "
+        "here.",
+    ]
+    found = preferences([older, older, VOTE])
+    assert [row["chosen"] for row in found.rows] == [VOTE.tuned]
+    assert found.left_out == {"replaced by a newer vote": 2}
+    greedy = replace(VOTE, sampling=Sampling())
+    others = [
+        replace(VOTE, sampling=replace(VOTE.sampling, seed=4)),
+        replace(VOTE, sampling=replace(VOTE.sampling, max_new_tokens=51)),
+        replace(VOTE, prompt=(Message("system", "Be brief."), *VOTE.prompt)),
+        replace(VOTE, weights_sha256="cd"),
+        greedy,
+    ]
+    assert tally([VOTE, *others]).votes == 6
+    # No draws, so no seed; a system prompt that stands in the prompt already is the same words.
+    again = replace(greedy, sampling=Sampling(seed=9, system="unused"), choice="tie")
+    assert (tally([greedy, again]).votes, tally([greedy, again]).ties) == (1, 1)
+
+
+def test_votes_between_the_same_answers_are_left_out() -> None:
+    cast = [replace(one, base=f" {one.tuned}\n") for one in votes(2, 1, ties=1)]
+    assert told(tally(cast)) == [
+        "No vote counts yet.",
+        "4 votes between two answers that are the same: not counted here.",
+    ]
+    assert preferences(cast).left_out == {"identical sides": 4}
 
 
 def test_no_votes_and_none_for_a_side() -> None:
@@ -135,9 +178,12 @@ def test_no_votes_and_none_for_a_side() -> None:
 
 
 def test_the_decided_votes_are_pairs_and_the_others_are_counted() -> None:
-    same = replace(VOTE, base=" a star ★\n")
-    silent = replace(VOTE, base=" ")
-    cut = replace(VOTE, whole=("base",), a="base")
+    same, silent, cut = (
+        replace(VOTE, sampling=replace(VOTE.sampling, seed=seed), **changed)  # type: ignore[arg-type]
+        for seed, changed in enumerate(
+            ({"base": " a star ★\n"}, {"base": " "}, {"whole": ("base",), "a": "base"}), 10
+        )
+    )
     found = preferences([VOTE, cut, same, silent, *votes(0, ties=2, bad=1)])
     question = VOTE.prompt[0].content
     assert found.rows == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import threading
@@ -25,7 +26,7 @@ from backprop_tui.runs.vote_file import NAME, read_votes
 from backprop_tui.train import duo as duo_module
 from backprop_tui.train.duo import Duo
 from backprop_tui.train.trying import Tryable, tryable
-from backprop_tui.tui import try_screen
+from backprop_tui.tui import try_app, try_screen
 from backprop_tui.tui.help import HelpScreen
 from backprop_tui.tui.try_app import TryApp
 from backprop_tui.tui.try_screen import TryScreen
@@ -192,9 +193,11 @@ async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
         assert read_votes(quick.folder) == ([], 0)
         await it.press("a")
         assert it.titles() == ["A was tuned", "B was base"]
-        await it.shows("saved: you took tuned", "tuned in 1 of 1 decided vote")
+        await it.shows(
+            "saved: you took tuned", "f2: next prompt", "tuned in 1 of 1 (21 % to 100 %)"
+        )
         assert not it.screen.query_one(VoteBar).display
-        assert it.app.focused is it.prompt
+        assert it.app.focused is not it.prompt
         (vote,), _ = read_votes(quick.folder)
         assert (vote.a, vote.choice, vote.preferred) == ("tuned", "A", "tuned")
         assert (vote.tuned, vote.prompt) == (tuned, it.screen.drawn[0])
@@ -203,7 +206,7 @@ async def test_a_blind_vote_is_told_apart_only_after_it_was_cast(
         assert [(one.a, one.choice, one.preferred) for one in again] == [
             *(("base", "A", "base"), ("tuned", "tie", None), ("base", "both bad", None)),
         ]
-        await it.shows("tuned in 1 of 2 decided votes")
+        await it.shows("tuned in 1 of 2 (")
 
 
 @pytest.mark.slow
@@ -233,6 +236,97 @@ async def test_a_vote_comes_before_the_next_prompt_or_is_let_go(quick: Tryable) 
         assert read_votes(quick.folder) == ([], 0)
 
 
+async def test_who_comes_back_goes_on_after_the_prompts_voted_on(quick: Tryable) -> None:
+    async with trying(quick, blind=True) as it:
+        await it.until(lambda: it.screen.drawn)
+        first = [(await cast(it, "a")).prompt for _ in range(2)]
+        assert first == it.screen.drawn[:2]
+    async with trying(quick, blind=True) as it:
+        await it.until(lambda: it.screen.drawn)
+        assert (await cast(it, "a")).prompt == it.screen.drawn[2]
+        await it.shows(f"held-out prompt 3 of {len(it.screen.drawn)}, 2 voted on before")
+    # Other settings make other answers.
+    async with trying(quick, blind=True, sampling=replace(SHORT, max_new_tokens=15)) as it:
+        await it.until(lambda: it.screen.drawn)
+        assert (await cast(it, "a")).prompt == it.screen.drawn[0]
+    other = replace(quick, weights_sha256="other")
+    async with trying(other, blind=True) as it:
+        await it.until(lambda: it.screen.drawn)
+        await it.press("f2")
+        assert it.screen.at == 0
+
+
+async def test_a_second_vote_on_a_prompt_replaces_the_first(quick: Tryable, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("Why?\nHow?\n")
+    async with trying(quick, blind=True, prompts=tmp_path / "p.txt") as it:
+        await it.until(lambda: it.screen.drawn)
+        order = [(await cast(it, "a")).prompt[0].content for _ in range(3)]
+        assert order == ["Why?", "How?", "Why?"]
+        await it.shows("prompt 1 of 2, 2 voted on before, this one too", " of 2 (")
+    assert len(read_votes(quick.folder)[0]) == 3
+
+
+async def test_identical_answers_are_not_put_to_the_vote(
+    quick: Tryable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duo_module.Duo, "_text", lambda *_, **__: "The same.")
+    async with trying(quick, blind=True) as it:
+        await it.until(lambda: it.screen.drawn)
+        await it.press("f2")
+        await it.answered()
+        await it.shows("both answers are the same: nothing to vote on; f2: next prompt")
+        assert not it.screen.query_one(VoteBar).display
+        before = it.prompt.text
+        await it.press("a", "f6", "a")
+        assert it.prompt.text == before
+        assert read_votes(quick.folder) == ([], 0)
+        await it.press("f2")
+        await it.answered()
+        assert it.screen.at == 1
+
+
+async def test_after_a_vote_a_stray_letter_is_not_typed(quick: Tryable) -> None:
+    async with trying(quick, blind=True) as it:
+        await it.press(*"Why", "enter")
+        await it.answered()
+        await it.shows("f6 Vote", "f1 Help")
+        await it.press("a", "a", "b")
+        assert it.prompt.text == "Why"
+        await it.shows("enter: to the prompt")
+        await it.press("enter", *"?")
+        assert it.prompt.text == "Why?"
+        assert it.screen.number == 1
+        await it.press("enter")
+        await it.answered()
+        await it.press("a", "tab", *"!")  # as near
+        assert it.prompt.text == "Why?!"
+    assert len(read_votes(quick.folder)[0]) == 2
+
+
+async def test_a_vote_has_the_settings_its_answers_were_written_with(quick: Tryable) -> None:
+    async with trying(quick, blind=True) as it:
+        await it.press(*"Why", "enter")
+        await it.answered()
+        await it.press("f4")
+        it.app.screen.query_one("#set-system", Input).value = "Be brief."
+        await it.press("enter")
+        await it.until(lambda: it.app.focused is it.screen.query_one(VoteBar))
+        await it.press("a")
+    (vote,), _ = read_votes(quick.folder)
+    assert (vote.sampling, vote.prompt) == (SHORT, (Message("user", "Why"),))
+
+
+@pytest.mark.parametrize("name", ["simpo-pocket", "a run whose name is as long as a name can be"])
+async def test_the_settings_are_whole_in_a_narrow_window(quick: Tryable, name: str) -> None:
+    named = replace(quick, folder=quick.folder.parent / name)
+    warm = Sampling(temperature=0.75, max_new_tokens=1000, seed=123456, system="Be brief.")
+    async with trying(named, blind=True, sampling=warm) as it:
+        await it.shows(f"BLIND · {name[:12]}", "temp 0.75, seed 123456 · 1000 tokens · system")
+        assert clipped(it.app) == []  # type: ignore[arg-type]
+        await it.pilot.resize_terminal(160, 36)
+        await it.shows(f"· {name} ·", "simpo on pocket", "at most 1000 tokens")
+
+
 async def test_leaving_before_the_vote_is_asked_once(quick: Tryable) -> None:
     """The key may be meant for answers that ended a moment before."""
     async with trying(quick, blind=True) as it:
@@ -243,7 +337,7 @@ async def test_leaving_before_the_vote_is_asked_once(quick: Tryable) -> None:
         assert it.app.is_running
         await it.press("a")
         await it.shows("saved: you took")
-        await it.press("enter")
+        await it.press("enter", "enter")
         await it.answered()
         await it.press("escape")
         assert it.app.is_running
@@ -311,7 +405,7 @@ async def test_a_key_stops_the_answers_and_again_leaves(
         await it.until(lambda: len(it.screen.answers) == 2)
         await it.press(key)
         await it.until(lambda: not it.screen.writing)
-        await it.shows("stopped; nothing to vote on")
+        await it.shows("stopped: nothing to vote on; f2: next prompt")
         assert it.app.is_running
         assert sorted(it.titles()) == ["base", "tuned"]
         await it.press(key)
@@ -333,12 +427,45 @@ async def test_the_screen_answers_keys_while_the_model_is_loading(
     async with trying(found, ready=False) as it:
         await it.shows("loading pocket (CPU, fp32)")
         await it.press(*"Why", "enter")
-        await it.shows("not yet: the model is still being loaded")
-        assert it.prompt.text == "Why"
+        await it.shows("will be asked when the model is ready: loading pocket (CPU, fp32)")
+        await it.press(*" so")
         go.set()
-        await it.until(lambda: it.screen.ready)
-        await it.press("enter")
         await it.answered()
+        assert it.screen.asked == (Message("user", "Why"),)
+        assert it.prompt.text == "Why so"
+        assert it.screen.number == 1
+
+
+async def test_a_prompt_drawn_while_the_model_is_loading_is_asked_when_it_is_ready(
+    quick: Tryable, loaded: Duo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(Writer, "_load", lambda self: loaded if go.wait(30) else None)
+    async with trying(quick, blind=True, ready=False) as it:
+        await it.until(lambda: it.screen.drawn)
+        await it.press("f2", "f2")  # impatience is not the prompt after it
+        await it.shows("the prompt will be asked when the model is ready")
+        assert it.screen.at == 0
+        await it.press("f5")  # let go
+        assert it.screen.queued == ()
+        await it.press("f2")
+        go.set()
+        await it.shows("Which is better?")
+        assert it.screen.asked == it.screen.drawn[1]
+
+
+def test_who_leaves_is_not_kept_by_what_is_loading(
+    found: Tryable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal is the shell's again, and looks as if nothing were running."""
+    app, waited, codes = TryApp(found), list[float](), list[int]()
+    app.exit(return_code=3)
+    monkeypatch.setattr(app.trying.writer, "join", waited.append)
+    monkeypatch.setattr(app.trying.writer, "is_alive", lambda: True)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    try_app._leave_behind(app)
+    assert codes == [3]
+    assert sum(waited) < 0.5
 
 
 async def test_a_model_that_does_not_load_is_told(
@@ -350,7 +477,9 @@ async def test_a_model_that_does_not_load_is_told(
     monkeypatch.setattr(duo_module.Duo, "__init__", broken)
     async with trying(found, ready=False) as it:
         await it.shows("the weights cannot be loaded", "copy them")
-        await it.press(*"Why", "enter", "f2", "f3", "f4", "escape", "escape")
+        await it.press(*"Why", "enter", "f5")
+        assert "the weights cannot be loaded" in it.screen.note
+        await it.press("f2", "f3", "f4", "escape", "escape")
     assert it.app.return_code == 0
 
 
