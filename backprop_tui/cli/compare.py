@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from backprop_tui.cli.output import JSON_HELP, show_json
 from backprop_tui.cli.review import read_run
 from backprop_tui.core.comparison import Comparison, Group, Row, Subject, compare
 from backprop_tui.core.errors import InputError
+from backprop_tui.core.plain import finite
 from backprop_tui.core.runfile_problems import INVALID
 from backprop_tui.runs.evals import read_evaluations
 from backprop_tui.runs.state import find_run
@@ -109,7 +109,7 @@ def plain(told: Comparison, problems: list[str]) -> dict[str, Any]:
         "notes": list(told.notes),
         "unusable": problems,
     }
-    cleaned: dict[str, Any] = _finite(whole)
+    cleaned: dict[str, Any] = finite(whole)
     return cleaned
 
 
@@ -119,11 +119,3 @@ def _group(group: Group) -> dict[str, Any]:
 
 def _values(row: Row) -> list[str | None]:
     return list(row.values)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

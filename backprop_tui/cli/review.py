@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from backprop_tui.cli.output import JSON_HELP, show, show_json
 from backprop_tui.cli.watch import plan_of
 from backprop_tui.core.errors import BackpropError, InputError
 from backprop_tui.core.history import History
+from backprop_tui.core.plain import finite
 from backprop_tui.core.printable import printable
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.trainer_log import read_log
@@ -94,7 +94,7 @@ def plain(read: Read, found: Verdict) -> dict[str, Any]:
         "verdict": found.kind,
         "sentence": found.sentence,
         "evidence": [
-            {"name": item.name, "text": item.text, **_finite(item.figures)}
+            {"name": item.name, "text": item.text, **finite(item.figures)}
             for item in found.evidence
         ],
         "next": [{"text": item.text, "source": item.source} for item in found.next],
@@ -145,10 +145,3 @@ def _step_of(state: Path) -> int:
     """checkpoint-120 -> 120, so that the newest is found."""
     number = state.parent.name.rpartition("-")[2]
     return int(number) if number.isascii() and number.isdigit() else -1
-
-
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in figures.items()
-    }

@@ -73,13 +73,7 @@ def judge(
     """
     output = output.expanduser().absolute()
     refuse_existing(output)
-    if (who := owner(folder)) is not None:
-        raise owned(folder, who)
-    run, _ = runfile_io.read(folder / "run.toml", (), {})
-    history = History()
-    for event in Follower(folder / "events.jsonl").read():
-        history.add(event)
-    weights = learned_weights(folder, run, history)
+    run, history, weights = with_result(folder)
     kind = _kind(run, kind, gguf)
     precision, base, needed = merged_precision(run), None, tree_size(weights)
     if kind == "merged":
@@ -153,6 +147,21 @@ def copy_weights(judged: Judged, into: Path, *, adapter: bool) -> None:
 def run_file_sha256(folder: Path) -> str:
     """Of the run.toml as it stands."""
     return hashlib.sha256((folder / "run.toml").read_bytes()).hexdigest()
+
+
+def with_result(folder: Path) -> tuple[RunFile, History, Path]:
+    """A run nobody works on any more: its run file, what happened, and the folder of its result.
+
+    InputError: RUN_OWNED, RUN_NOTHING_LEARNED, what reading the run file raises.
+    """
+    if (who := owner(folder)) is not None:
+        raise owned(folder, who)
+    run, _ = runfile_io.read(folder / "run.toml", (), {})
+    history = History()
+    for event in Follower(folder / "events.jsonl", whole=True).read():
+        history.add(event)
+    weights = learned_weights(folder, run, history)
+    return run, history, weights
 
 
 def learned_weights(folder: Path, run: RunFile, history: History) -> Path:

@@ -12,19 +12,15 @@ from pathlib import Path
 
 import psutil
 
-from backprop_tui.core import runfile_io
 from backprop_tui.core.effective import Effective, effective
 from backprop_tui.core.errors import BackpropError, InputError
 from backprop_tui.core.facts import Facts, ModelFacts
-from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.text import size
 from backprop_tui.core.votes import SIDES, Side
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
-from backprop_tui.runs.lock import owned, owner
-from backprop_tui.runs.stream import Follower
-from backprop_tui.train.exporting import base_changed, base_facts, learned_weights
+from backprop_tui.train.exporting import base_changed, base_facts, with_result
 
 # Bytes of a weight in memory; the small parts of quantised ones included.
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "nf4": 0.65}
@@ -63,13 +59,7 @@ def tryable(folder: Path, *, base: bool | None = None, trust_remote_code: bool =
     InputError: RUN_OWNED, RUN_NOTHING_LEARNED, TRY_BASE_CHANGED, TRY_NO_ROOM, model-remote-code,
     and what reading the run file and the model raises.
     """
-    if (who := owner(folder)) is not None:
-        raise owned(folder, who)
-    run, _ = runfile_io.read(folder / "run.toml", (), {})
-    history = History()
-    for event in Follower(folder / "events.jsonl").read():
-        history.add(event)
-    weights = learned_weights(folder, run, history)
+    run, _, weights = with_result(folder)
     sha256 = _sha256(weights)
     if run.lora is None:
         return _whole_model(folder, run, weights, sha256, base, trust_remote_code)

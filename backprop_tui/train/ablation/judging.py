@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +12,7 @@ from backprop_tui.core.cells import Field, Measured
 from backprop_tui.core.decision import Decision, decide
 from backprop_tui.core.grid import Ablation
 from backprop_tui.core.interval import Interval
+from backprop_tui.core.plain import finite
 from backprop_tui.runs.ablation import SCHEMA, AblationFolder, write_whole
 from backprop_tui.runs.ablation_table import Table
 from backprop_tui.train.evals.bootstrap import Array, bootstrap, mean, mean_difference
@@ -64,7 +64,7 @@ def as_json(
     folder: AblationFolder, plan: Ablation, field: Field, decision: Decision
 ) -> dict[str, Any]:
     """The table and the decision; a number that is not finite is null."""
-    found: dict[str, Any] = _finite(
+    found: dict[str, Any] = finite(
         {
             "schema": SCHEMA,
             "path": str(folder.path.resolve()),
@@ -95,11 +95,3 @@ def _setting(one: Measured) -> dict[str, Any]:
     plain = asdict(one)
     del plain["outcomes"], plain["peers"]
     return plain
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

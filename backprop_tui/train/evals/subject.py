@@ -13,16 +13,13 @@ from backprop_tui.core.effective import Effective, effective
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.events import Step
 from backprop_tui.core.facts import Facts, ModelFacts
-from backprop_tui.core.history import History
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.probe.gpu import probe_gpu
 from backprop_tui.probe.model import probe_model
 from backprop_tui.runs.evals import result_sha256
-from backprop_tui.runs.lock import owned, owner
 from backprop_tui.runs.requests import is_run
 from backprop_tui.runs.state import RUNS
-from backprop_tui.runs.stream import Follower
-from backprop_tui.train.exporting import learned_weights
+from backprop_tui.train.exporting import with_result
 from backprop_tui.train.model import weights_sha256
 
 Side = Literal["tuned", "base"]
@@ -122,13 +119,7 @@ def run_subject(
     InputError: RUN_OWNED while it is being trained, RUN_NOTHING_LEARNED, EVAL_BASE_CHANGED,
     model-remote-code, what reading its run file and probe_model raise.
     """
-    if (who := owner(folder)) is not None:
-        raise owned(folder, who)
-    run, _ = runfile_io.read(folder / "run.toml", (), {})
-    history = History()
-    for event in Follower(folder / "events.jsonl", whole=True).read():
-        history.add(event)
-    weights = learned_weights(folder, run, history)
+    run, history, weights = with_result(folder)
     name = "adapter_model.safetensors" if run.lora else "config.json"
     if not (weights / name).is_file():
         raise InputError(
