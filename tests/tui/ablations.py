@@ -68,7 +68,7 @@ async def showing(
     rows: Sequence[Row],
     work: Work,
     size: tuple[int, int] = SMALL,
-    folder: Path = Path("nowhere"),
+    folder: Path = Path("runs/ablate-simpo-pocket"),
     elapsed: float = 191.0,
 ) -> AsyncIterator[tuple[AblationApp, Pilot[int]]]:
     """The screen over these rows; its clock stands still."""
