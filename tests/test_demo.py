@@ -42,7 +42,7 @@ def test_simpo_moves_held_out_accuracy_from_chance_to_nine_in_ten(tmp_path: Path
 @pytest.mark.parametrize(
     ("method", "rate", "gain"),
     [
-        ("orpo", "4e-3", 0.004),
+        pytest.param("orpo", "4e-3", 0.004, marks=pytest.mark.slow),
         pytest.param("kto", "2e-3", 0.3, marks=pytest.mark.slow),
     ],
 )

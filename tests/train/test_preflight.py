@@ -123,7 +123,7 @@ HARD = {"training.accumulation": 2, "training.checkpointing": True, "lora.dropou
         ("kto", HARD),
         pytest.param("dpo", HARD, marks=pytest.mark.slow),
         pytest.param("sft", HARD, marks=pytest.mark.slow),
-        ("simpo", {"engine": "trl", **HARD}),
+        pytest.param("simpo", {"engine": "trl", **HARD}, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_tried_before_is_the_same_digit_for_digit(

@@ -53,7 +53,7 @@ PLANS = [
     pytest.param("orpo", {"lora": None, "training.learning_rate": 1e-4}, marks=pytest.mark.slow),
     ("dpo", {}),
     ("sft", {"lora.dropout": 0.1}),
-    ("kto", {"engine": "trl", "lora.dropout": 0.1}),
+    pytest.param("kto", {"engine": "trl", "lora.dropout": 0.1}, marks=pytest.mark.slow),
 ]
 
 
