@@ -95,7 +95,7 @@ def compare(subjects: Sequence[Subject]) -> Comparison:
     found = tuple(measured(run.history, run.plan) for run in runs)
     heldout = same_rows(runs)
     evals, notes = side_by_side(
-        [run.name for run in runs], [run.evaluations for run in runs], same_heldout=heldout.same
+        [run.path for run in runs], [run.evaluations for run in runs], same_heldout=heldout.same
     )
     return Comparison(
         subjects=runs,

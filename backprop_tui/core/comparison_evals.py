@@ -48,14 +48,14 @@ class Evals:
 
 
 def side_by_side(
-    names: Sequence[str],
+    paths: Sequence[str],
     evaluations: Sequence[Sequence[Evaluation]],
     *,
     same_heldout: bool | None,
 ) -> tuple[tuple[Evals, ...], tuple[str, ...]]:
     """Evaluations that two runs or more have of the same rows, and why others are left out.
 
-    names, evaluations: of each run, the newest evaluation first. same_heldout: whether the runs
+    paths, evaluations: of each run, the newest evaluation first. same_heldout: whether the runs
     hold the same rows out, as far as their run files tell.
     """
     found: list[Evals] = []
@@ -69,12 +69,12 @@ def side_by_side(
         # The same tokens are the same rows, whatever the run files say.
         alike = len({one.tokens_sha256 for one in here}) == 1 and bool(here[0].tokens_sha256)
         if len(here) < 2:
-            without = [name for name, one in zip(names, chosen, strict=True) if not one]
+            without = [path for path, one in zip(paths, chosen, strict=True) if not one]
             rows = "" if here[0].heldout else f" --data {shlex.quote(here[0].data)}"
             notes.append(
                 f"Of {', '.join(without)} there is no evaluation on "
                 f"{'its held-out rows' if here[0].heldout else here[0].data}: "
-                f"backprop-tui eval {without[0]}{rows} makes one."
+                f"backprop-tui eval {shlex.quote(without[0])}{rows} makes one."
             )
         elif here[0].heldout and not (alike or same_heldout):
             notes.append(

@@ -229,8 +229,8 @@ def test_evaluations_of_the_same_rows_stand_side_by_side() -> None:
     assert [one.name for one in told.evals] == ["heldout"]
     assert told.evals[0].figures == (("accuracy", (mine[0].figures[0],) * 2),)
     assert (
-        "Of two there is no evaluation on /data/pairs.jsonl: "
-        "backprop-tui eval two --data /data/pairs.jsonl makes one."
+        "Of runs/two there is no evaluation on /data/pairs.jsonl: "
+        "backprop-tui eval runs/two --data /data/pairs.jsonl makes one."
     ) in told.notes
 
 
