@@ -118,6 +118,7 @@ def test_what_cannot_be_done_is_refused(arguments: tuple[str, ...], code: str) -
     assert done.exception.code == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
