@@ -118,7 +118,6 @@ def test_what_cannot_be_done_is_refused(arguments: tuple[str, ...], code: str) -
     assert done.exception.code == code
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -161,6 +160,7 @@ def wait_for(file: Path, lines: int, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"it ended before it was stopped: {process.communicate()}")
 
 
+@pytest.mark.slow
 def test_ended_and_killed_it_goes_on_where_it_was(home: Path, tmp_path: Path) -> None:
     run = tmp_path / "b"
     shutil.copytree(home / "runs/a", run, ignore=shutil.ignore_patterns("evals"))
