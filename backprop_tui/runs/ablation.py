@@ -26,6 +26,7 @@ from backprop_tui.core.grid import Ablation, Cell
 from backprop_tui.core.runfile import RunFile
 from backprop_tui.core.runfile_problems import shown, value_shown
 from backprop_tui.core.scores import PairLogps
+from backprop_tui.runs.whole_file import write_whole
 
 PLAN, CELLS, SCORES, RESULT = "ablation.toml", "cells", "scores", "result.json"
 STOP = "stop"  # in the folder: cells on other machines stop and save
@@ -132,19 +133,6 @@ def write_scores(path: Path, pairs: tuple[PairLogps, ...]) -> None:
     """Keep scores; each pair as [number, chosen, rejected, chosen_tokens, rejected_tokens]."""
     rows = [list(asdict(pair).values()) for pair in pairs]
     write_whole(path, json.dumps({"schema": SCHEMA, "pairs": rows}) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all, durable. Raises OSError."""
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with made.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 def _as_toml(plan: Ablation) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from backprop_tui.core.decision import Decision, decide
 from backprop_tui.core.grid import Ablation
 from backprop_tui.core.interval import Interval
 from backprop_tui.core.plain import finite
-from backprop_tui.runs.ablation import SCHEMA, AblationFolder, write_whole
+from backprop_tui.runs.ablation import SCHEMA, AblationFolder
 from backprop_tui.runs.ablation_table import Table
+from backprop_tui.runs.whole_file import write_whole
 from backprop_tui.train.evals.bootstrap import Array, bootstrap, mean, mean_difference
 
 NO_PAIRS = (

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from backprop_tui.core.errors import EXIT_OK, EXIT_RUN, EXIT_STOPPED, BackpropError
-from backprop_tui.runs.ablation import write_scores, write_whole
+from backprop_tui.runs.ablation import write_scores
+from backprop_tui.runs.whole_file import write_whole
 from backprop_tui.runs.with_parent import end_with_parent
 
 

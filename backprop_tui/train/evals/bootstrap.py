@@ -84,8 +84,3 @@ def mean(values: Array) -> Array:
 def mean_difference(values: Array, others: Array) -> Array:
     """Mean of the first minus mean of the second, over the same examples."""
     return mean(values - others)
-
-
-def perplexity(logps: Array, tokens: Array) -> Array:
-    """exp of the mean negative log-probability of a token, over all tokens of the examples."""
-    return np.asarray(np.exp(-logps.sum(axis=-1) / tokens.sum(axis=-1)))

@@ -11,6 +11,7 @@ from typing import Any
 from backprop_tui.core.errors import InputError
 from backprop_tui.core.gate import GateResult, check_gate, judge_gate
 from backprop_tui.core.metrics import METRICS
+from backprop_tui.core.plain import finite
 from backprop_tui.core.scores import Figure
 from backprop_tui.core.text import plural
 from backprop_tui.probe.data import DataSource
@@ -19,7 +20,7 @@ from backprop_tui.train.evals.generate import MAX_NEW, Text
 from backprop_tui.train.evals.material import Material, encoded, read_file, read_heldout
 from backprop_tui.train.evals.passes import Evaluation, Progress, never, quiet
 from backprop_tui.train.evals.score import Score, as_pair
-from backprop_tui.train.evals.store import SCHEMA, finite, write_summary
+from backprop_tui.train.evals.store import SCHEMA, write_summary
 from backprop_tui.train.evals.subject import Side, Subject
 from backprop_tui.train.evals.weights import tokenizer_of
 

@@ -8,16 +8,16 @@ a folder of their own.
 from __future__ import annotations
 
 import json
-import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from backprop_tui.core.errors import InputError
+from backprop_tui.core.plain import finite
 from backprop_tui.runs.lock import Lock
+from backprop_tui.runs.whole_file import write_whole
 
 SCHEMA = 1
 SUMMARY = "summary.json"
@@ -114,15 +114,6 @@ def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(finite(value), ensure_ascii=False) + "\n"
 
 
-def finite(value: Any) -> Any:
-    """The same with None for a number that JSON has no word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
-    return [finite(one) for one in value] if isinstance(value, list | tuple) else value
-
-
 def place(home: Path, name: str, identity: Header) -> Path:
     """The folder for an evaluation: home/NAME where that is new or of this very identity, else the
     first of NAME-2, NAME-3, … that is."""
@@ -165,14 +156,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     path = folder / SUMMARY
     text = json.dumps(finite(summary), indent=1, ensure_ascii=False) + "\n"
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_whole(path, text)
     except OSError as error:
         raise refused(path, error) from error
     return path

@@ -15,12 +15,12 @@ from backprop_tui.train.evals.bootstrap import (
     bootstrap,
     mean,
     mean_difference,
-    perplexity,
     resampled_sums,
 )
 from backprop_tui.train.evals.figures import Ranking, of_answers, of_marked, of_pairs, of_texts
 from backprop_tui.train.evals.generate import Text
 from backprop_tui.train.evals.score import Score
+from tests.train.test_bootstrap import perplexity
 
 
 def by_name(found: list[Figure]) -> dict[str, Figure]:
